@@ -1,0 +1,14 @@
+//! Topics and partitions on local disk, in Apache Kafka's own file format.
+
+pub mod client;
+mod batch;
+pub mod embedded;
+mod error;
+mod position;
+mod record;
+mod topic;
+
+pub use error::{Error, ErrorKind, Result};
+pub use position::Offset;
+pub use record::{Header, Headers, HeadersView, NO_TIMESTAMP, RecordView};
+pub use topic::{TopicName, TopicPartition};

@@ -1,0 +1,88 @@
+//! Names of topics and partitions.
+
+use std::{fmt, sync::Arc};
+
+use crate::{Error, Result};
+
+/// The name of a topic: 1 to 249 of `a-z A-Z 0-9 . _ -`, not `.` or `..`, as Kafka has it. Cheap to clone.
+///
+/// The rule also makes a name safe to be part of a path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName(Arc<str>);
+
+impl TopicName {
+    /// Longest name, in bytes.
+    pub const LENGTH_MAX: usize = 249;
+
+    /// Checks `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] says which rule is broken.
+    pub fn new(name: impl AsRef<str>) -> Result<Self> {
+        let name = name.as_ref();
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let problem = if name.is_empty() {
+            "is empty"
+        } else if name == "." || name == ".." {
+            "is a path"
+        } else if name.len() > Self::LENGTH_MAX {
+            "is longer than 249 bytes"
+        } else if !name.bytes().all(legal) {
+            "has a character other than a-z A-Z 0-9 . _ -"
+        } else {
+            return Ok(TopicName(name.into()));
+        };
+        Err(Error::Invalid(format!("topic name {name:?} {problem}")))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One partition of a topic. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: TopicName,
+    /// Number of the partition, from 0.
+    pub partition: u32,
+}
+
+impl TopicPartition {
+    /// Partition `partition` of `topic`.
+    #[must_use]
+    pub fn new(topic: TopicName, partition: u32) -> Self {
+        TopicPartition { topic, partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TopicName;
+
+    #[test]
+    fn names_that_are_no_names_are_refused() {
+        for name in ["", ".", "..", "a/b", "../x", "ä", "a b", &"x".repeat(250)] {
+            assert!(TopicName::new(name).is_err(), "{name:?}");
+        }
+        for name in ["a", "...", "A-b_c.9", &"x".repeat(249)] {
+            assert!(TopicName::new(name).is_ok(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Kafka Streams for Rust: a typed language that becomes a topology.
