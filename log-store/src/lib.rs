@@ -1,7 +1,7 @@
 //! Topics and partitions on local disk, in Apache Kafka's own file format.
 
-pub mod client;
 mod batch;
+pub mod client;
 pub mod embedded;
 mod error;
 mod position;

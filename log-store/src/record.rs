@@ -35,6 +35,17 @@ impl Headers {
         self.as_slice().is_empty()
     }
 
+    /// True if both are one list in memory (or both are empty): a cheap test that may answer no for equal headers.
+    #[must_use]
+    #[inline]
+    pub fn is_same(&self, other: &Headers) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        }
+    }
+
     /// All of them, in order.
     #[must_use]
     pub fn as_slice(&self) -> &[Header] {
@@ -109,9 +120,7 @@ impl<'a> HeadersView<'a> {
         match *self {
             HeadersView::Listed(list) => list.iter().cloned().collect(),
             HeadersView::Encoded { count: 0, .. } => Headers::new(),
-            HeadersView::Encoded { count, mut bytes } => {
-                (0..count).map_while(|_| decode_header(&mut bytes)).collect()
-            }
+            HeadersView::Encoded { count, mut bytes } => (0..count).map_while(|_| decode_header(&mut bytes)).collect(),
         }
     }
 }

@@ -100,16 +100,17 @@ impl<'a, KOut, VOut> ProcessorContext<'a, KOut, VOut> {
     pub fn store_handle<S: StateStore>(&mut self, name: &str) -> ProcessResult<StoreHandle<S>> {
         let node = self.at.task.node();
         let index = self.at.task.connected_store(node, name)?;
-        self.at.task.store_of::<S>(index).ok_or_else(|| -> BoxError {
-            format!("store {name:?} is not a {}", std::any::type_name::<S>()).into()
-        })?;
+        self.at
+            .task
+            .store_of::<S>(index)
+            .ok_or_else(|| -> BoxError { format!("store {name:?} is not a {}", std::any::type_name::<S>()).into() })?;
         Ok(StoreHandle { index, kind: PhantomData })
     }
 
     /// The store behind a handle.
     #[inline]
     pub fn store<S: StateStore>(&mut self, handle: StoreHandle<S>) -> &mut S {
-        self.at.task.store_of::<S>(handle.index).expect("the handle was made for this task and type")
+        self.at.task.store_in_hand::<S>(handle.index).expect("the handle was made for this task and type")
     }
 
     /// Calls [`super::Processor::punctuate`] every `interval` (at least 1 ms): by stream time first at the first record,
@@ -141,14 +142,14 @@ impl<'a, KOut, VOut> ProcessorContext<'a, KOut, VOut> {
         self.at.task.offset()
     }
 
-    /// Timestamp of the record that entered the topology, or of the punctuation.
+    /// Timestamp of the record that is being processed (as it was forwarded to this node), or of the punctuation.
     #[must_use]
     #[inline]
     pub fn timestamp(&self) -> i64 {
         self.at.task.timestamp()
     }
 
-    /// Headers of the record that entered the topology.
+    /// Headers of the record that is being processed.
     #[must_use]
     pub fn headers(&self) -> Headers {
         self.at.task.headers()
@@ -178,6 +179,17 @@ impl<'a, KOut, VOut> ProcessorContext<'a, KOut, VOut> {
     #[must_use]
     pub fn application_id(&self) -> &str {
         self.at.task.application_id()
+    }
+
+    /// Progress called `key` that was committed beside the input offsets (Kafka's processor metadata).
+    #[must_use]
+    pub fn processor_metadata(&self, key: &str) -> Option<i64> {
+        self.at.task.processor_metadata(key)
+    }
+
+    /// Sets progress called `key`, to be committed with the next offsets.
+    pub fn set_processor_metadata(&mut self, key: &str, value: i64) {
+        self.at.task.set_processor_metadata(key, value);
     }
 
     /// Counts a record that the operator drops (null key, too late, …): `dropped-records-total`.

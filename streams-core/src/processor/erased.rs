@@ -80,15 +80,21 @@ impl Position<'_> {
     {
         let children = self.children;
         let Some((last, others)) = children.split_last() else { return Ok(()) };
+        let context = self.task.adopt(record.timestamp, &record.headers);
         for child in others {
             self.dispatch(*child, &mut Some(record.clone()))?;
         }
-        self.dispatch(*last, &mut Some(record))
+        let result = self.dispatch(*last, &mut Some(record));
+        self.task.restore(context);
+        result
     }
 
     /// Forwards a record to one child, given by its place among the children.
     pub(crate) fn forward_to<K: 'static, V: 'static>(&mut self, child: u32, record: Record<K, V>) -> ProcessResult {
-        self.dispatch(child, &mut Some(record))
+        let context = self.task.adopt(record.timestamp, &record.headers);
+        let result = self.dispatch(child, &mut Some(record));
+        self.task.restore(context);
+        result
     }
 
     /// Name of a node after this one.

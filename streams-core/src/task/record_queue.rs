@@ -1,0 +1,160 @@
+//! The records of one input partition that wait for their turn: shared batches, decoded one record ahead.
+
+use std::collections::VecDeque;
+
+use log_store::{
+    Headers, Offset, TopicPartition,
+    client::{BatchCursor, FetchedBatch},
+};
+
+use super::source_node::{DecodeError, ErasedSource};
+use crate::error::{Error, Result};
+
+/// The record at the head of a queue; its typed form waits in the queue's source.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub(super) offset: Offset,
+    pub(super) timestamp: i64,
+    pub(super) headers: Headers,
+}
+
+/// Why the head could not be read; the record is already passed over.
+pub(super) enum HeadError {
+    /// The bytes do not fit the types, or the timestamp is refused: the deserialization handler decides.
+    Record(Error),
+    /// The batch itself is damaged: nothing of the partition may be read past it.
+    Batch(Error),
+}
+
+/// One input partition of a task.
+pub(super) struct RecordQueue {
+    pub(super) partition: TopicPartition,
+    /// Arena index of the source node.
+    pub(super) source_index: u32,
+    source_name: String,
+    pub(super) source: Box<dyn ErasedSource>,
+    batches: VecDeque<FetchedBatch>,
+    /// Reads the first of `batches`.
+    cursor: Option<BatchCursor>,
+    head: Option<Head>,
+    /// Greatest timestamp of the processed records, -1 before the first.
+    pub(super) partition_time: i64,
+    buffered_bytes: usize,
+    /// Offset of the next record to process, once any is known.
+    position: Option<Offset>,
+    /// Records that the extractor refused with a negative time, since last asked.
+    skipped: u64,
+}
+
+impl RecordQueue {
+    pub(super) fn new(
+        partition: TopicPartition,
+        source_index: u32,
+        source_name: String,
+        source: Box<dyn ErasedSource>,
+        partition_time: i64,
+    ) -> Self {
+        RecordQueue {
+            partition,
+            source_index,
+            source_name,
+            source,
+            batches: VecDeque::new(),
+            cursor: None,
+            head: None,
+            partition_time,
+            buffered_bytes: 0,
+            position: None,
+            skipped: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, batch: FetchedBatch) {
+        self.buffered_bytes += batch.bytes.len();
+        self.batches.push_back(batch);
+    }
+
+    /// Bytes of batches that are not read to their end.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.buffered_bytes
+    }
+
+    #[inline]
+    pub(super) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// Position to commit: everything before it is processed. `None` if nothing has been read yet.
+    pub(super) fn position(&self) -> Option<Offset> {
+        self.head.as_ref().map(|head| head.offset).or(self.position)
+    }
+
+    pub(super) fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// Takes the head away (its typed form has been forwarded).
+    #[inline]
+    pub(super) fn consume_head(&mut self) {
+        if let Some(head) = self.head.take() {
+            self.position = Some(head.offset.next());
+            self.partition_time = self.partition_time.max(head.timestamp);
+        }
+    }
+
+    /// Reads on until there is a head or nothing is left.
+    #[inline]
+    pub(super) fn fill_head(&mut self, wall_clock_time: i64) -> Result<(), HeadError> {
+        while self.head.is_none() {
+            let Some(cursor) = &mut self.cursor else {
+                let Some(batch) = self.batches.front() else { return Ok(()) };
+                self.cursor = Some(batch.cursor());
+                continue;
+            };
+            let Some(at) = cursor.advance().map_err(|error| HeadError::Batch(error.into()))? else {
+                self.finish_batch();
+                continue;
+            };
+            let decoded = self.source.decode(&cursor.view(&at), self.partition_time, wall_clock_time);
+            match decoded {
+                Ok((timestamp, headers)) if timestamp >= 0 => {
+                    self.head = Some(Head { offset: at.offset, timestamp, headers });
+                }
+                Ok(_) => {
+                    self.position = Some(at.offset.next());
+                    self.skipped += 1;
+                }
+                Err(error) => {
+                    self.position = Some(at.offset.next());
+                    return Err(HeadError::Record(self.describe(error, at.offset)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_batch(&mut self) {
+        self.cursor = None;
+        if let Some(batch) = self.batches.pop_front() {
+            self.buffered_bytes -= batch.bytes.len();
+            self.position = Some(batch.next);
+        }
+    }
+
+    #[cold]
+    fn describe(&self, error: DecodeError, offset: Offset) -> Error {
+        let (part, reason) = match error {
+            DecodeError::Key(reason) => ("key", reason),
+            DecodeError::Value(reason) => ("value", reason),
+            DecodeError::Timestamp(reason) => ("timestamp", reason),
+        };
+        Error::Deserialization {
+            topic: self.partition.topic.to_string(),
+            partition: self.partition.partition,
+            offset: offset.as_i64(),
+            part,
+            node: self.source_name.clone(),
+            reason,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Event time, stream time and wall-clock time.
+
+mod extractor;
+
+pub use extractor::{Extractable, TimestampExtractor};
