@@ -1,0 +1,406 @@
+//! What one partition knows of its producers: idempotence, open transactions, and the last stable offset.
+//!
+//! The state is a function of the batches in the log: [`ProducerStates::replay_batch`] and
+//! [`ProducerStates::replay_marker`] rebuild it, so a snapshot file only shortens the way. Nothing here reads a clock
+//! or a file. Of each producer the last [`WINDOW_BATCHES`] batches are remembered: a retry of one of them is answered
+//! with its first offsets and not appended again.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{Error, Offset, Result, TopicPartition};
+
+/// Batches remembered of each producer: as many as a Kafka client has under way at once.
+pub(crate) const WINDOW_BATCHES: usize = 5;
+
+/// Sequence number of a batch that has none (written by a coordinator, not by a client).
+pub(crate) const NO_SEQUENCE: i32 = -1;
+
+/// Snapshot format: version, checksum, count, then entries of a fixed size.
+const SNAPSHOT_VERSION: i16 = 1;
+const SNAPSHOT_HEADER_BYTES: usize = 2 + 4 + 4;
+const SNAPSHOT_ENTRY_BYTES: usize = 46;
+
+/// What the header of a data batch says of its producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) producer_id: i64,
+    pub(crate) epoch: i16,
+    /// Sequence number of the first record, or [`NO_SEQUENCE`].
+    pub(crate) first_sequence: i32,
+    /// Last offset minus first offset: the last record's sequence number is this much higher.
+    pub(crate) last_delta: u32,
+    pub(crate) is_transactional: bool,
+}
+
+impl Stamp {
+    /// Sequence number of the last record; it goes on from `i32::MAX` with 0.
+    fn last_sequence(&self) -> i32 {
+        if self.first_sequence == NO_SEQUENCE { NO_SEQUENCE } else { advance(self.first_sequence, self.last_delta) }
+    }
+}
+
+/// The sequence number `by` after `sequence`.
+pub(crate) fn advance(sequence: i32, by: u32) -> i32 {
+    let sum = i64::from(sequence) + i64::from(by);
+    // 2^31 numbers, from 0 to i32::MAX.
+    i32::try_from(sum % (1_i64 << 31)).expect("a remainder of 2^31 fits")
+}
+
+/// What to do with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is new: append it.
+    Append,
+    /// It is a retry of a batch that is in the log: answer with these offsets and append nothing.
+    Duplicate { first: Offset, last: Offset },
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    Committed,
+    Aborted,
+}
+
+/// What a control batch says: the transaction of this producer is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) producer_id: i64,
+    /// Epoch of the producer from now on: one above that of the transaction's data.
+    pub(crate) epoch: i16,
+    pub(crate) outcome: Outcome,
+    pub(crate) coordinator_epoch: i32,
+}
+
+/// One entry of the index of aborted transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Aborted {
+    pub(crate) producer_id: i64,
+    pub(crate) first: Offset,
+    /// Offset of the abort marker.
+    pub(crate) last: Offset,
+    /// The last stable offset once this transaction is closed.
+    pub(crate) last_stable: Offset,
+}
+
+/// A transaction that is open in this partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenTransaction {
+    pub(crate) producer_id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) first: Offset,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Batch {
+    last_sequence: i32,
+    last: Offset,
+    last_delta: u32,
+}
+
+impl Batch {
+    fn first_sequence(self) -> i32 {
+        if self.last_sequence == NO_SEQUENCE {
+            return NO_SEQUENCE;
+        }
+        let first = i64::from(self.last_sequence) - i64::from(self.last_delta);
+        i32::try_from(first.rem_euclid(1_i64 << 31)).expect("a remainder of 2^31 fits")
+    }
+
+    fn first(self) -> Offset {
+        Offset::new(self.last.value().saturating_sub(u64::from(self.last_delta)))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Producer {
+    epoch: i16,
+    coordinator_epoch: i32,
+    last_timestamp: i64,
+    transaction_first: Option<Offset>,
+    /// The oldest first; only `count` are in use.
+    window: [Batch; WINDOW_BATCHES],
+    count: usize,
+}
+
+impl Producer {
+    fn new(epoch: i16) -> Self {
+        Producer {
+            epoch,
+            coordinator_epoch: -1,
+            last_timestamp: -1,
+            transaction_first: None,
+            window: [Batch::default(); WINDOW_BATCHES],
+            count: 0,
+        }
+    }
+
+    fn batches(&self) -> &[Batch] {
+        &self.window[..self.count]
+    }
+
+    fn push(&mut self, batch: Batch) {
+        if self.count == WINDOW_BATCHES {
+            self.window.rotate_left(1);
+            self.count -= 1;
+        }
+        self.window[self.count] = batch;
+        self.count += 1;
+    }
+
+    /// A new epoch starts its sequence numbers again.
+    fn enter_epoch(&mut self, epoch: i16) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.count = 0;
+        }
+    }
+
+    fn last_sequence(&self) -> i32 {
+        self.batches().last().map_or(NO_SEQUENCE, |batch| batch.last_sequence)
+    }
+}
+
+/// All producers of one partition.
+///
+/// Invariant: `open` holds exactly the producers whose `transaction_first` is set, by that offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProducerStates {
+    producers: HashMap<i64, Producer>,
+    open: BTreeMap<Offset, i64>,
+}
+
+impl ProducerStates {
+    /// Decides about a batch before it is appended.
+    ///
+    /// # Errors
+    ///
+    /// `ProducerFenced` for an epoch that is over, `OutOfOrderSequence` for a gap, `Invalid` for a batch outside the
+    /// transaction that its producer has open.
+    pub(crate) fn check(&self, partition: &TopicPartition, stamp: &Stamp) -> Result<Verdict> {
+        let out_of_order = |expected| Error::OutOfOrderSequence {
+            partition: partition.clone(),
+            producer_id: stamp.producer_id,
+            got: stamp.first_sequence,
+            expected,
+        };
+        let Some(known) = self.producers.get(&stamp.producer_id) else {
+            // Its earlier batches may have been removed by retention, so any number may follow them. Not so in a
+            // transaction: each has an epoch of its own, which starts with 0.
+            return if stamp.is_transactional && stamp.first_sequence > 0 {
+                Err(out_of_order(0))
+            } else {
+                Ok(Verdict::Append)
+            };
+        };
+        if stamp.epoch < known.epoch {
+            return Err(Error::ProducerFenced {
+                transactional_id: format!("producer id {}", stamp.producer_id),
+                ours: stamp.epoch,
+                current: known.epoch,
+            });
+        }
+        if stamp.first_sequence != NO_SEQUENCE {
+            if stamp.epoch > known.epoch {
+                if stamp.first_sequence != 0 {
+                    return Err(out_of_order(0));
+                }
+            } else {
+                let same = |batch: &&Batch| {
+                    batch.first_sequence() == stamp.first_sequence && batch.last_sequence == stamp.last_sequence()
+                };
+                if let Some(batch) = known.batches().iter().find(same) {
+                    return Ok(Verdict::Duplicate { first: batch.first(), last: batch.last });
+                }
+                let expected = match known.last_sequence() {
+                    NO_SEQUENCE => 0,
+                    last => advance(last, 1),
+                };
+                if stamp.first_sequence != expected {
+                    return Err(out_of_order(expected));
+                }
+            }
+        }
+        if known.transaction_first.is_some() && !stamp.is_transactional {
+            return Err(Error::Invalid(format!(
+                "{partition}: producer {} sent a batch outside of the transaction that it has open",
+                stamp.producer_id
+            )));
+        }
+        Ok(Verdict::Append)
+    }
+
+    /// Takes in a batch that is in the log, from `first` on. `timestamp` is the greatest of its records.
+    pub(crate) fn replay_batch(&mut self, stamp: &Stamp, first: Offset, timestamp: i64) {
+        let producer = self.producers.entry(stamp.producer_id).or_insert_with(|| Producer::new(stamp.epoch));
+        producer.enter_epoch(stamp.epoch);
+        producer.push(Batch {
+            last_sequence: stamp.last_sequence(),
+            last: first.plus(u64::from(stamp.last_delta)),
+            last_delta: stamp.last_delta,
+        });
+        producer.last_timestamp = timestamp;
+        if stamp.is_transactional && producer.transaction_first.is_none() {
+            producer.transaction_first = Some(first);
+            self.open.insert(first, stamp.producer_id);
+        }
+    }
+
+    /// Decides about a marker before it is appended. A repetition of one that is in the log is allowed: it changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// `ProducerFenced` if the marker's epoch is not above that of the data.
+    pub(crate) fn check_marker(&self, marker: &Marker) -> Result<()> {
+        let Some(known) = self.producers.get(&marker.producer_id) else { return Ok(()) };
+        let repeated = marker.epoch == known.epoch && known.transaction_first.is_none();
+        if marker.epoch > known.epoch || repeated {
+            return Ok(());
+        }
+        Err(Error::ProducerFenced {
+            transactional_id: format!("producer id {}", marker.producer_id),
+            ours: marker.epoch,
+            current: known.epoch,
+        })
+    }
+
+    /// Takes in a marker that is in the log at `at`. Returns the entry for the index of aborted transactions, if this
+    /// one left data behind.
+    pub(crate) fn replay_marker(&mut self, marker: &Marker, at: Offset, timestamp: i64) -> Option<Aborted> {
+        let producer = self.producers.entry(marker.producer_id).or_insert_with(|| Producer::new(marker.epoch));
+        producer.enter_epoch(marker.epoch);
+        producer.coordinator_epoch = marker.coordinator_epoch;
+        producer.last_timestamp = timestamp;
+        let first = producer.transaction_first.take()?;
+        self.open.remove(&first);
+        (marker.outcome == Outcome::Aborted).then(|| Aborted {
+            producer_id: marker.producer_id,
+            first,
+            last: at,
+            last_stable: self.last_stable(at.next()),
+        })
+    }
+
+    /// The last stable offset of a log that ends at `log_end`: where its earliest open transaction begins.
+    pub(crate) fn last_stable(&self, log_end: Offset) -> Offset {
+        self.open.keys().next().copied().unwrap_or(log_end)
+    }
+
+    /// Transactions without a marker, by first offset.
+    pub(crate) fn open_transactions(&self) -> impl Iterator<Item = OpenTransaction> + '_ {
+        self.open.iter().filter_map(|(first, producer_id)| {
+            let producer = self.producers.get(producer_id)?;
+            Some(OpenTransaction { producer_id: *producer_id, epoch: producer.epoch, first: *first })
+        })
+    }
+
+    /// Offset of the last record of each producer that is still known: compaction keeps its batch, even empty, so that
+    /// the sequence numbers are not forgotten.
+    pub(crate) fn last_offsets(&self) -> impl Iterator<Item = (i64, i16, Option<Offset>)> + '_ {
+        self.producers
+            .iter()
+            .map(|(id, producer)| (*id, producer.epoch, producer.batches().last().map(|batch| batch.last)))
+    }
+
+    /// Forgets producers that wrote nothing for `age_max_ms` and have no transaction open.
+    pub(crate) fn expire(&mut self, now_ms: i64, age_max_ms: i64) {
+        self.producers.retain(|_, producer| {
+            producer.transaction_first.is_some() || now_ms.saturating_sub(producer.last_timestamp) < age_max_ms
+        });
+    }
+
+    /// How many producers are known.
+    pub(crate) fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// The content of a `.snapshot` file: Kafka's, byte for byte, sorted by producer id.
+    pub(crate) fn encode_snapshot(&self) -> Vec<u8> {
+        let mut sorted: Vec<_> = self.producers.iter().collect();
+        sorted.sort_unstable_by_key(|(id, _)| **id);
+
+        let mut out = Vec::with_capacity(SNAPSHOT_HEADER_BYTES + SNAPSHOT_ENTRY_BYTES * sorted.len());
+        out.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
+        out.extend_from_slice(&[0; 4]);
+        let count = i32::try_from(sorted.len()).expect("fewer than 2^31 producers");
+        out.extend_from_slice(&count.to_be_bytes());
+        for (id, producer) in sorted {
+            let last = producer.batches().last();
+            out.extend_from_slice(&id.to_be_bytes());
+            out.extend_from_slice(&producer.epoch.to_be_bytes());
+            out.extend_from_slice(&producer.last_sequence().to_be_bytes());
+            out.extend_from_slice(&last.map_or(-1, |batch| batch.last.as_i64()).to_be_bytes());
+            out.extend_from_slice(&last.map_or(0, |batch| batch.last_delta).to_be_bytes());
+            out.extend_from_slice(&producer.last_timestamp.to_be_bytes());
+            out.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+            out.extend_from_slice(&producer.transaction_first.map_or(-1, Offset::as_i64).to_be_bytes());
+        }
+        let crc = crc32c::crc32c(&out[6..]);
+        out[2..6].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    /// Reads a `.snapshot` file. `Err` says what does not fit: such a file is to be removed, and the state rebuilt from
+    /// an older one or from the log.
+    pub(crate) fn decode_snapshot(bytes: &[u8]) -> Result<Self, String> {
+        let mut rest = Fields(bytes);
+        let version = i16::from_be_bytes(rest.take()?);
+        if version != SNAPSHOT_VERSION {
+            return Err(format!("unknown version {version}"));
+        }
+        let stored = u32::from_be_bytes(rest.take()?);
+        let computed = crc32c::crc32c(rest.0);
+        if stored != computed {
+            return Err(format!("checksum {computed:#010x} instead of {stored:#010x}"));
+        }
+        let count = i32::from_be_bytes(rest.take()?);
+        // Compared before anything is allocated for it.
+        let expected = usize::try_from(count).ok().and_then(|count| count.checked_mul(SNAPSHOT_ENTRY_BYTES));
+        if expected != Some(rest.0.len()) {
+            return Err(format!("{count} entries in {} bytes", rest.0.len()));
+        }
+        let mut states = ProducerStates::default();
+        while !rest.0.is_empty() {
+            let id = i64::from_be_bytes(rest.take()?);
+            let mut producer = Producer::new(i16::from_be_bytes(rest.take()?));
+            let last_sequence = i32::from_be_bytes(rest.take()?);
+            let last = i64::from_be_bytes(rest.take()?);
+            let last_delta = i32::from_be_bytes(rest.take()?);
+            producer.last_timestamp = i64::from_be_bytes(rest.take()?);
+            producer.coordinator_epoch = i32::from_be_bytes(rest.take()?);
+            producer.transaction_first = Offset::from_i64(i64::from_be_bytes(rest.take()?));
+            if let Some(last) = Offset::from_i64(last) {
+                let last_delta = u32::try_from(last_delta).map_err(|_| format!("negative delta of producer {id}"))?;
+                if last_sequence < NO_SEQUENCE {
+                    return Err(format!("negative sequence of producer {id}"));
+                }
+                producer.push(Batch { last_sequence, last, last_delta });
+            }
+            if let Some(first) = producer.transaction_first {
+                states.open.insert(first, id);
+            }
+            if states.producers.insert(id, producer).is_some() {
+                return Err(format!("producer {id} twice"));
+            }
+        }
+        if states.open.len() != states.producers.values().filter(|one| one.transaction_first.is_some()).count() {
+            return Err("two transactions begin at one offset".to_owned());
+        }
+        Ok(states)
+    }
+}
+
+/// Takes fixed fields off the front.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or("cut off")?;
+        self.0 = rest;
+        Ok(*field)
+    }
+}
+
+#[cfg(test)]
+mod tests;
