@@ -1,6 +1,6 @@
 //! Topics and partitions on local disk, in Apache Kafka's own file format.
 
-mod batch;
+pub mod batch;
 pub mod client;
 pub mod embedded;
 mod error;

@@ -1,23 +1,64 @@
 //! Zigzag variable-length integers, as in Kafka's records (and Protocol Buffers).
 
+use bytes::BytesMut;
+
 /// Most bytes of a 64-bit varint.
 const LENGTH_MAX: usize = 10;
 
-/// Appends `value`.
+/// Small numbers of either sign become small ones without.
 #[inline]
-pub(crate) fn put(out: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push((rest as u8) | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
+pub(crate) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
 }
 
-/// Number of bytes that [`put`] appends for `value`.
+/// A few numbers that follow each other, gathered on the stack and appended with one copy of fixed size.
+pub(crate) struct Numbers {
+    bytes: [u8; Self::ROOM],
+    len: usize,
+}
+
+impl Numbers {
+    /// What stands before a record's key: length (5), attributes (1), timestamp delta (10), offset delta (5) and key
+    /// length (5); rounded up to a power of two.
+    pub(crate) const ROOM: usize = 32;
+
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Numbers { bytes: [0; Self::ROOM], len: 0 }
+    }
+
+    /// Adds a plain byte.
+    #[inline]
+    pub(crate) fn push(&mut self, byte: u8) {
+        // The mask changes nothing: it spares the bounds check.
+        self.bytes[self.len & (Self::ROOM - 1)] = byte;
+        self.len += 1;
+    }
+
+    /// Adds a varint.
+    #[inline]
+    pub(crate) fn put(&mut self, value: i64) {
+        let mut rest = zigzag(value);
+        while rest >= 0x80 {
+            self.push((rest as u8) | 0x80);
+            rest >>= 7;
+        }
+        self.push(rest as u8);
+    }
+
+    /// Appends them to `out`, which should have [`Numbers::ROOM`] to spare.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut BytesMut) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
+}
+
+/// Number of bytes of the varint of `value`.
 #[inline]
 pub(crate) fn length(value: i64) -> usize {
-    let rest = ((value << 1) ^ (value >> 63)) as u64;
+    let rest = zigzag(value);
     ((70 - rest.leading_zeros()) / 7).max(1) as usize
 }
 
@@ -29,6 +70,13 @@ pub(crate) fn take(bytes: &mut &[u8]) -> Option<i64> {
     {
         *bytes = rest;
         return Some(i64::from(*first >> 1) ^ -i64::from(*first & 1));
+    }
+    if let [first, second, rest @ ..] = *bytes
+        && *second < 0x80
+    {
+        *bytes = rest;
+        let value = i64::from(*second) << 7 | i64::from(*first & 0x7f);
+        return Some((value >> 1) ^ -(value & 1));
     }
     take_long(bytes)
 }
@@ -70,8 +118,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_put_is_taken(value: i64) {
-            let mut out = Vec::new();
-            super::put(&mut out, value);
+            let mut out = bytes::BytesMut::new();
+            let mut numbers = super::Numbers::new();
+            numbers.put(value);
+            numbers.write(&mut out);
             prop_assert_eq!(out.len(), super::length(value));
             let mut rest = &out[..];
             prop_assert_eq!(super::take(&mut rest), Some(value));

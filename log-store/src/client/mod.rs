@@ -16,13 +16,14 @@ mod producer;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub use crate::batch::Compression;
 pub use admin::{Admin, NewTopic, OffsetSpec, TopicDescription};
 pub use consumer::{
     CommittedOffset, Consumer, ConsumerConfig, CopartitionGroup, GroupMetadata, Isolation, OffsetReset, Partitions,
     Polled, StartAt, Subscription, Waker,
 };
 pub use fetched::{AbortedTransaction, BatchCursor, FetchedBatch, RecordRef};
-pub use producer::{Compression, PartitionHandle, Producer, ProducerConfig};
+pub use producer::{PartitionHandle, Producer, ProducerConfig};
 
 use crate::Result;
 

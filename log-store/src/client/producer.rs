@@ -3,23 +3,7 @@
 use std::time::Duration;
 
 use super::{CommittedOffset, GroupMetadata};
-use crate::{Offset, RecordView, Result, TopicPartition};
-
-/// How the records of a batch are compressed. The default is none: an embedded log pays for bytes with its own CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// zlib's gzip.
-    Gzip,
-    /// Snappy, in Java's framing.
-    Snappy,
-    /// LZ4 frames.
-    Lz4,
-    /// Zstandard.
-    Zstd,
-}
+use crate::{Offset, RecordView, Result, TopicPartition, batch::Compression};
 
 /// Settings of a producer.
 #[derive(Clone, Debug)]
