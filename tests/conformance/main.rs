@@ -1,0 +1,116 @@
+//! Conformance with the JVM: what Kafka Streams' own test driver did on a program and its input, ours must do too.
+//!
+//! Each case is a program as data, settings, an input, and everything that Kafka Streams 4.3.1 let us observe. The
+//! program is built with the public DSL, the input goes through [`streams_core::testing`]'s driver, and all is compared:
+//! outputs, `describe()`, stores, internal topics, repartition and changelog records byte for byte, dropped records,
+//! and where a program is refused.
+//!
+//! `CONFORMANCE_CASES=DIR cargo test -p streams-tests --test conformance -- --nocapture` runs another folder of cases;
+//! `CONFORMANCE_ONLY=TEXT` runs those whose id contains the text.
+
+mod case;
+mod compare;
+mod functions;
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    env,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use case::{Case, Observed};
+
+/// Families whose cases must all pass. The list only grows; it is complete when it names every family.
+const FAMILIES: &[&str] = &[];
+
+#[test]
+fn every_case_equals_the_jvm() {
+    let given = env::var_os("CONFORMANCE_CASES").map(PathBuf::from);
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/cases");
+    let mut cases = case::load(given.as_deref().unwrap_or(&own));
+    assert!(!cases.is_empty(), "no cases found");
+    if let Ok(only) = env::var("CONFORMANCE_ONLY") {
+        cases.retain(|case| case.id.contains(&only));
+        println!("only the {} cases whose id contains {only:?}", cases.len());
+    }
+    // Cases that somebody brings are all wanted.
+    let (cases, later): (Vec<_>, Vec<_>) =
+        cases.into_iter().partition(|case| given.is_some() || FAMILIES.contains(&case.family.as_str()));
+
+    let reports = run_all(&cases);
+    let mut families: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (case, report) in cases.iter().zip(&reports) {
+        let (passed, failed) = families.entry(&case.family).or_default();
+        *if report.is_some() { failed } else { passed } += 1;
+    }
+    for report in reports.iter().flatten() {
+        println!("{report}");
+    }
+    println!("\n{:<24} {:>6} {:>6}", "family", "passed", "failed");
+    for (family, (passed, failed)) in &families {
+        println!("{family:<24} {passed:>6} {failed:>6}");
+    }
+    let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
+    for case in &later {
+        *missing.entry(&case.family).or_default() += 1;
+    }
+    for (family, count) in &missing {
+        println!("{family:<24} not under test yet: its operators are not all there ({count} cases)");
+    }
+    let failed: usize = families.values().map(|(_, failed)| failed).sum();
+    println!("{:<24} {:>6} {:>6}", "all", cases.len() - failed, failed);
+    assert_eq!(failed, 0, "{failed} cases differ from the JVM");
+}
+
+/// The report of each case that differs; `None` for those that pass.
+fn run_all(cases: &[Case]) -> Vec<Option<String>> {
+    // User code panics in some cases; what it said is in the result.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let (next, reports) = (AtomicUsize::new(0), Mutex::new(vec![None; cases.len()]));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((number, case)) = cases.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+                    let report = run_one(case);
+                    reports.lock().expect("no panic while it is held")[number] = report;
+                }
+            });
+        }
+    });
+    panic::set_hook(hook);
+    reports.into_inner().expect("no panic while it is held")
+}
+
+fn run_one(case: &Case) -> Option<String> {
+    let run = panic::catch_unwind(AssertUnwindSafe(|| run(case)));
+    let differences = match run {
+        Ok(got) => compare::differences(&case.expect, &got),
+        Err(panic) => vec![format!("the run panicked: {}", panic_text(&*panic))],
+    };
+    (!differences.is_empty()).then(|| compare::report(case, &differences))
+}
+
+fn run(_case: &Case) -> Observed {
+    Observed::default()
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
+
+#[test]
+fn the_own_cases_are_all_there() {
+    let cases = case::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/cases"));
+    let families: std::collections::BTreeSet<&str> = cases.iter().map(|case| case.family.as_str()).collect();
+    assert_eq!((cases.len(), families.len()), (1_247, 24));
+    assert!(FAMILIES.iter().all(|family| families.contains(family)));
+}
