@@ -18,11 +18,13 @@
 
 mod format;
 mod primitive;
+mod windowed;
 
 use std::{fmt, sync::Arc};
 
 pub use format::{Bincode, Json, Postcard};
 pub use primitive::{BytesSerde, NumberSerde, OptionSerde, StringSerde, UnitSerde, UuidSerde};
+pub use windowed::{SessionWindowedSerde, TimeWindowedSerde, Window, Windowed};
 
 /// Whether a value became bytes or null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

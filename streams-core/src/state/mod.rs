@@ -1,36 +1,130 @@
-//! State stores.
+//! State stores: what a task remembers.
+//!
+//! A store is typed above and bytes below. Its write-back layer holds deserialised values; what is written stays there,
+//! uncommitted, until the task commits: then each changed row is serialised once into the changelog, and reaches the
+//! files some commits later, together with the changelog offset that the files correspond to.
+//!
+//! What always holds:
+//!
+//! * Nothing uncommitted ever reaches the files. After a crash they are some earlier commit, and the changelog from
+//!   [`StateStore::checkpoint`] on leads to the last one.
+//! * A store belongs to one task and is used by one thread: `&mut self`, no locks.
 
-use std::any::Any;
+mod builder;
+mod key_value;
+mod stores;
+mod value;
 
-use log_store::{Headers, HeadersView, Offset};
+use std::{any::Any, collections::BTreeMap, time::Duration};
+
+pub use builder::{StoreContext, TypedStoreBuilder};
+pub use key_value::{KeyValueStore, TimestampedKeyValueStore, Update};
+use log_store::{Headers, HeadersView, Offset, RecordView};
+pub use stores::{KeyValueSupplier, Stores};
+pub use value::ValueAndTimestamp;
 
 use crate::Result;
 
 /// A store of one task. Every kind of store, ours or yours, is behind this trait.
+///
+/// The order of calls: [`checkpoint`](Self::checkpoint), then [`restore`](Self::restore) for each changelog record from
+/// there on, then [`restored`](Self::restored); then reads and writes of processors, and at each commit
+/// [`write_changelog`](Self::write_changelog) followed by [`committed`](Self::committed) or
+/// [`rollback`](Self::rollback); at the end [`close`](Self::close).
 pub trait StateStore: Any + Send {
     /// Its name in the topology.
     fn name(&self) -> &str;
-    /// Tells on behalf of which record the next writes are made.
+
+    /// Tells on behalf of which record the next writes are made. Called whenever a processor takes the store in hand
+    /// ([`crate::processor::ProcessorContext::store`]); the changelog record of a plain (not timestamped) row carries
+    /// this time, and updates that caching holds back carry both.
     fn set_record_context(&mut self, _timestamp: i64, _headers: &Headers) {}
-    /// Bytes written since the last commit.
+
+    /// Bytes written since the last commit, an estimate of what they occupy in memory.
     fn dirty_bytes(&self) -> usize;
-    /// Serialises each row written since the last commit once.
+
+    /// True if the uncommitted writes outgrow the store's share of the memory budget: commit now.
+    fn needs_commit(&self) -> bool {
+        false
+    }
+
+    /// True if the updates that caching holds back outgrow `statestore.cache.max.bytes`: flush the processors now.
+    fn needs_flush(&self) -> bool {
+        false
+    }
+
+    /// Serialises each row written since the last commit once, in the order in which the rows were first written.
+    /// Writes nothing if the store is not logged. Changes nothing: a second call writes the same again.
     ///
     /// # Errors
     ///
-    /// What the sink answered.
+    /// What the sink answered, or a value that its serde cannot write.
     fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()>;
-    /// The commit is durable.
+
+    /// The commit that holds all rows of the last [`write_changelog`](Self::write_changelog) is durable.
+    /// `changelog_end` is the first offset of the changelog partition after it: the offset from which a restore would
+    /// go on (for a store that reuses its source topic: the committed input position). `None` without a changelog.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be written: the task must stop before its next commit.
+    fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()>;
+
+    /// The transaction was aborted: forgets everything that is not in the files (also committed rows that had not
+    /// reached them). The caller restores from [`checkpoint`](Self::checkpoint) on before it uses the store again; a
+    /// store that has no changelog is back at its last commit at once.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be read.
+    fn rollback(&mut self) -> Result<()>;
+
+    /// The first changelog offset that the files do not contain: where a restore begins. `None`: nothing is known,
+    /// restore from the beginning.
+    fn checkpoint(&self) -> Option<Offset>;
+
+    /// Applies one record of the changelog. What was restored so far is made durable from time to time, never beyond
+    /// `offset`.
+    ///
+    /// # Errors
+    ///
+    /// If the record is no row of this store, or the files cannot be written.
+    fn restore(&mut self, offset: Offset, record: RecordView<'_>) -> Result<()>;
+
+    /// The changelog has been applied up to `next` (exclusive): the store is ready for reads. More may follow (a standby
+    /// task goes on for ever).
     ///
     /// # Errors
     ///
     /// If the files cannot be written.
-    fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()>;
+    fn restored(&mut self, next: Offset) -> Result<()>;
+
+    /// The files are of no use (they lie beyond the end of the changelog, or the changelog no longer begins early
+    /// enough): moves them aside or empties the store, so that it can be restored from the beginning.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be moved.
+    fn reset(&mut self, reason: &str) -> Result<()>;
+
+    /// Takes what is committed to the files. Called from time to time by standby tasks, and by [`close`](Self::close).
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be written.
+    fn flush(&mut self) -> Result<()>;
+
+    /// Closes the store. With nothing uncommitted everything reaches the files first; what is uncommitted is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be written. The store is closed all the same.
+    fn close(&mut self) -> Result<()>;
 }
 
-/// Where a store's changed rows go.
+/// Where a store's changed rows go: the open transaction of the task.
 pub trait ChangelogSink {
-    /// Appends one record to the store's changelog partition.
+    /// Appends one record to the store's changelog partition. `value` `None` is a tombstone.
     ///
     /// # Errors
     ///
@@ -42,4 +136,58 @@ pub trait ChangelogSink {
 pub trait StoreBuilder: Send + Sync {
     /// Name of the store.
     fn name(&self) -> &str;
+
+    /// Where its changes are logged.
+    fn changelog(&self) -> &Changelog;
+
+    /// True if the store survives a restart in files.
+    fn is_persistent(&self) -> bool;
+
+    /// True if updates are held back until the next flush, so that only the last one of each key goes downstream.
+    fn is_caching(&self) -> bool;
+
+    /// Makes the store of one task, empty or with what its files hold.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be opened.
+    fn build(&self, context: &StoreContext) -> Result<Box<dyn StateStore>>;
+}
+
+/// How a store's changelog topic is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangelogCleanup {
+    /// `compact`: the last value of each key.
+    Compact,
+    /// `compact,delete` with this `retention.ms` (without the additional retention of the configuration).
+    CompactDelete {
+        /// How long the store itself retains a window.
+        retention: Duration,
+    },
+    /// `delete` with this retention: stores that keep duplicates.
+    Delete {
+        /// How long the store itself retains a window.
+        retention: Duration,
+    },
+    /// `compact` with this `min.compaction.lag.ms` (history retention; without the additional 24 hours).
+    CompactWithLag {
+        /// How long the store retains old versions.
+        history: Duration,
+    },
+}
+
+/// Where a store's changes are logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changelog {
+    /// In a topic of its own, `{application.id}-{store}-changelog`.
+    Topic {
+        /// How it is kept.
+        cleanup: ChangelogCleanup,
+        /// Topic settings given by the user, over those that `cleanup` implies.
+        config: BTreeMap<String, String>,
+    },
+    /// The topic that the store is filled from is its changelog: nothing is written, and a restore reads that topic.
+    SourceTopic(String),
+    /// Nowhere: what the files lose is lost.
+    Disabled,
 }
