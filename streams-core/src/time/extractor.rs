@@ -91,3 +91,28 @@ impl<K, V> fmt::Debug for TimestampExtractor<K, V> {
         })
     }
 }
+
+/// What gives event times to sources that name no extractor (`default.timestamp.extractor`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultTimestampExtractor {
+    /// [`TimestampExtractor::FailOnInvalidTimestamp`].
+    #[default]
+    FailOnInvalidTimestamp,
+    /// [`TimestampExtractor::LogAndSkipOnInvalidTimestamp`].
+    LogAndSkipOnInvalidTimestamp,
+    /// [`TimestampExtractor::UsePartitionTimeOnInvalidTimestamp`].
+    UsePartitionTimeOnInvalidTimestamp,
+    /// [`TimestampExtractor::WallclockTimestampExtractor`].
+    WallclockTimestampExtractor,
+}
+
+impl<K, V> From<DefaultTimestampExtractor> for TimestampExtractor<K, V> {
+    fn from(extractor: DefaultTimestampExtractor) -> Self {
+        match extractor {
+            DefaultTimestampExtractor::FailOnInvalidTimestamp => Self::FailOnInvalidTimestamp,
+            DefaultTimestampExtractor::LogAndSkipOnInvalidTimestamp => Self::LogAndSkipOnInvalidTimestamp,
+            DefaultTimestampExtractor::UsePartitionTimeOnInvalidTimestamp => Self::UsePartitionTimeOnInvalidTimestamp,
+            DefaultTimestampExtractor::WallclockTimestampExtractor => Self::WallclockTimestampExtractor,
+        }
+    }
+}

@@ -2,4 +2,4 @@
 
 mod extractor;
 
-pub use extractor::{Extractable, TimestampExtractor};
+pub use extractor::{DefaultTimestampExtractor, Extractable, TimestampExtractor};
