@@ -12,16 +12,22 @@
 
 mod builder;
 mod key_value;
+mod session;
 mod stores;
 mod value;
+mod versioned;
+mod window;
 
 use std::{any::Any, collections::BTreeMap, time::Duration};
 
 pub use builder::{StoreContext, TypedStoreBuilder};
 pub use key_value::{KeyValueStore, TimestampedKeyValueStore, Update};
 use log_store::{Headers, HeadersView, Offset, RecordView};
-pub use stores::{KeyValueSupplier, Stores};
+pub use session::SessionStore;
+pub use stores::{KeyValueSupplier, SessionSupplier, StoreFormat, Stores, VersionedSupplier, WindowSupplier};
 pub use value::ValueAndTimestamp;
+pub use versioned::{VersionedKeyValueStore, VersionedPut, VersionedRecord};
+pub use window::{TimestampedWindowStore, WindowStore};
 
 use crate::Result;
 

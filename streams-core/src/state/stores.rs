@@ -1,32 +1,80 @@
 //! `Stores`: the constructors of stores, named as Kafka names them.
 
+use std::time::Duration;
+
 use super::{
-    ChangelogCleanup,
+    ChangelogCleanup, SessionStore, TimestampedWindowStore, ValueAndTimestamp, VersionedKeyValueStore, WindowStore,
     builder::TypedStoreBuilder,
     key_value::{KeyValueStore, TimestampedKeyValueStore},
 };
-use crate::serde::SharedSerde;
+use crate::{Error, Result, serde::SharedSerde};
 
-/// Where a key-value store keeps its rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyValueSupplier {
-    pub(crate) name: String,
-    pub(crate) kind: KeyValueKind,
-}
-
+/// Where rows are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeyValueKind {
+pub(crate) enum Place {
     Persistent,
     InMemory,
     Lru { entries_max: usize },
 }
 
-impl KeyValueSupplier {
-    /// The store's name.
+/// Where a key-value store keeps its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValueSupplier {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+}
+
+/// Where a window store keeps its rows, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowSupplier {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) retention: Duration,
+    pub(crate) window_size: Duration,
+    pub(crate) retains_duplicates: bool,
+    pub(crate) has_time_index: bool,
+}
+
+impl WindowSupplier {
+    /// Keeps an index by time, so that [`WindowStore::fetch_all`] costs what it returns: for emitting windows when they
+    /// close.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn with_time_index(mut self) -> Self {
+        self.has_time_index = true;
+        self
     }
+
+    /// How long a window is retained.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        self.retention
+    }
+}
+
+/// Where a session store keeps its rows, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionSupplier {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) retention: Duration,
+    pub(crate) has_time_index: bool,
+}
+
+impl SessionSupplier {
+    /// As [`WindowSupplier::with_time_index`], for [`SessionStore::find_sessions_ending`].
+    #[must_use]
+    pub fn with_time_index(mut self) -> Self {
+        self.has_time_index = true;
+        self
+    }
+}
+
+/// Where a versioned store keeps its rows, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionedSupplier {
+    pub(crate) name: String,
+    pub(crate) history: Duration,
+    pub(crate) segment: Duration,
 }
 
 /// Constructors of stores: a supplier says where rows are kept, a builder adds types, caching and logging.
@@ -48,58 +96,210 @@ pub struct Stores;
 impl Stores {
     /// Rows in RocksDB: survive a restart, and may outgrow memory.
     pub fn persistent_key_value_store(name: impl Into<String>) -> KeyValueSupplier {
-        KeyValueSupplier { name: name.into(), kind: KeyValueKind::Persistent }
+        KeyValueSupplier { name: name.into(), place: Place::Persistent }
     }
 
     /// Rows in memory: restored from the changelog at each start.
     pub fn in_memory_key_value_store(name: impl Into<String>) -> KeyValueSupplier {
-        KeyValueSupplier { name: name.into(), kind: KeyValueKind::InMemory }
+        KeyValueSupplier { name: name.into(), place: Place::InMemory }
     }
 
     /// Rows in memory, at most `entries_max`: the one that was used least recently goes first.
     pub fn lru_map(name: impl Into<String>, entries_max: usize) -> KeyValueSupplier {
-        KeyValueSupplier { name: name.into(), kind: KeyValueKind::Lru { entries_max } }
+        KeyValueSupplier { name: name.into(), place: Place::Lru { entries_max } }
+    }
+
+    /// Windows in RocksDB. `window_size` only tells where a window ends when it is read back.
+    ///
+    /// # Errors
+    ///
+    /// If the retention is shorter than the window.
+    pub fn persistent_window_store(
+        name: impl Into<String>,
+        retention: Duration,
+        window_size: Duration,
+        retains_duplicates: bool,
+    ) -> Result<WindowSupplier> {
+        window_supplier(name.into(), Place::Persistent, retention, window_size, retains_duplicates)
+    }
+
+    /// Windows in memory, as [`Stores::persistent_window_store`].
+    ///
+    /// # Errors
+    ///
+    /// If the retention is shorter than the window.
+    pub fn in_memory_window_store(
+        name: impl Into<String>,
+        retention: Duration,
+        window_size: Duration,
+        retains_duplicates: bool,
+    ) -> Result<WindowSupplier> {
+        window_supplier(name.into(), Place::InMemory, retention, window_size, retains_duplicates)
+    }
+
+    /// Sessions in RocksDB.
+    pub fn persistent_session_store(name: impl Into<String>, retention: Duration) -> SessionSupplier {
+        SessionSupplier { name: name.into(), place: Place::Persistent, retention, has_time_index: false }
+    }
+
+    /// Sessions in memory.
+    pub fn in_memory_session_store(name: impl Into<String>, retention: Duration) -> SessionSupplier {
+        SessionSupplier { name: name.into(), place: Place::InMemory, retention, has_time_index: false }
+    }
+
+    /// Versions in RocksDB, retained for `history`.
+    pub fn persistent_versioned_key_value_store(name: impl Into<String>, history: Duration) -> VersionedSupplier {
+        VersionedSupplier { name: name.into(), history, segment: segment_interval(history) }
     }
 
     /// A key-value store of plain values.
     #[must_use]
-    pub fn key_value_store_builder<K: Send + 'static, V: Clone + Send + 'static>(
+    pub fn key_value_store_builder<K: 'static, V: Clone + Send + 'static>(
         supplier: KeyValueSupplier,
         key_serde: SharedSerde<K>,
         value_serde: SharedSerde<V>,
     ) -> TypedStoreBuilder<KeyValueStore<K, V>> {
-        let persistent = supplier.kind == KeyValueKind::Persistent;
+        let persistent = supplier.place == Place::Persistent;
         TypedStoreBuilder::new(supplier.name.clone(), persistent, ChangelogCleanup::Compact, move |_, _| {
-            let _ = (&supplier.kind, &key_serde, &value_serde);
+            let _ = (&supplier.place, &key_serde, &value_serde);
             todo!()
         })
     }
 
-    /// A key-value store whose values carry the time of the record that made them. The store of every table.
+    /// A key-value store whose values carry the time of the record that made them: the store of every table.
     #[must_use]
-    pub fn timestamped_key_value_store_builder<K: Send + 'static, V: Clone + Send + 'static>(
+    pub fn timestamped_key_value_store_builder<K: 'static, V: Clone + Send + 'static>(
         supplier: KeyValueSupplier,
         key_serde: SharedSerde<K>,
         value_serde: SharedSerde<V>,
+        format: StoreFormat,
     ) -> TypedStoreBuilder<TimestampedKeyValueStore<K, V>> {
-        let persistent = supplier.kind == KeyValueKind::Persistent;
+        let persistent = supplier.place == Place::Persistent;
         TypedStoreBuilder::new(supplier.name.clone(), persistent, ChangelogCleanup::Compact, move |_, _| {
-            let _ = (&supplier.kind, &key_serde, &value_serde);
+            let _ = (&supplier.place, &key_serde, &value_serde, format);
             todo!()
         })
     }
 
-    /// As [`Stores::timestamped_key_value_store_builder`], keeping headers too (`dsl.store.format=HEADERS`).
+    /// A window store of plain values: what joins keep.
     #[must_use]
-    pub fn timestamped_key_value_store_with_headers_builder<K: Send + 'static, V: Clone + Send + 'static>(
-        supplier: KeyValueSupplier,
+    pub fn window_store_builder<K: 'static, V: Clone + Send + 'static>(
+        supplier: WindowSupplier,
         key_serde: SharedSerde<K>,
         value_serde: SharedSerde<V>,
-    ) -> TypedStoreBuilder<TimestampedKeyValueStore<K, V>> {
-        let persistent = supplier.kind == KeyValueKind::Persistent;
-        TypedStoreBuilder::new(supplier.name.clone(), persistent, ChangelogCleanup::Compact, move |_, _| {
-            let _ = (&supplier.kind, &key_serde, &value_serde);
+    ) -> TypedStoreBuilder<WindowStore<K, V>> {
+        let persistent = supplier.place == Place::Persistent;
+        let cleanup = window_cleanup(&supplier);
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |_, _| {
+            let _ = (&supplier.place, supplier.window_size, supplier.has_time_index, &key_serde, &value_serde);
             todo!()
         })
+    }
+
+    /// A window store whose values carry the time of the record that made them: what aggregations keep.
+    #[must_use]
+    pub fn timestamped_window_store_builder<K: 'static, V: Clone + Send + 'static>(
+        supplier: WindowSupplier,
+        key_serde: SharedSerde<K>,
+        value_serde: SharedSerde<V>,
+        format: StoreFormat,
+    ) -> TypedStoreBuilder<TimestampedWindowStore<K, V>> {
+        let persistent = supplier.place == Place::Persistent;
+        let cleanup = window_cleanup(&supplier);
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |_, _| {
+            let _ = (&key_serde, &value_serde, format);
+            todo!()
+        })
+    }
+
+    /// A session store of plain values.
+    #[must_use]
+    pub fn session_store_builder<K: 'static, V: Clone + Send + 'static>(
+        supplier: SessionSupplier,
+        key_serde: SharedSerde<K>,
+        value_serde: SharedSerde<V>,
+    ) -> TypedStoreBuilder<SessionStore<K, V>> {
+        let persistent = supplier.place == Place::Persistent;
+        let cleanup = ChangelogCleanup::CompactDelete { retention: supplier.retention };
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |_, _| {
+            let _ = (&key_serde, &value_serde, supplier.has_time_index);
+            todo!()
+        })
+    }
+
+    /// A session store that keeps headers (`dsl.store.format=HEADERS`). The time of a value is not kept: it reads as the
+    /// end of its session.
+    #[must_use]
+    pub fn session_store_with_headers_builder<K: 'static, V: Clone + Send + 'static>(
+        supplier: SessionSupplier,
+        key_serde: SharedSerde<K>,
+        value_serde: SharedSerde<V>,
+    ) -> TypedStoreBuilder<SessionStore<K, ValueAndTimestamp<V>>> {
+        let persistent = supplier.place == Place::Persistent;
+        let cleanup = ChangelogCleanup::CompactDelete { retention: supplier.retention };
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |_, _| {
+            let _ = (&key_serde, &value_serde);
+            todo!()
+        })
+    }
+
+    /// A versioned key-value store.
+    #[must_use]
+    pub fn versioned_key_value_store_builder<K: 'static, V: Clone + Send + 'static>(
+        supplier: VersionedSupplier,
+        key_serde: SharedSerde<K>,
+        value_serde: SharedSerde<V>,
+    ) -> TypedStoreBuilder<VersionedKeyValueStore<K, V>> {
+        let cleanup = ChangelogCleanup::CompactWithLag { history: supplier.history };
+        TypedStoreBuilder::new(supplier.name.clone(), true, cleanup, move |_, _| {
+            let _ = (&key_serde, &value_serde, supplier.segment);
+            todo!()
+        })
+    }
+}
+
+/// What a timestamped row keeps beside value and time (`dsl.store.format`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreFormat {
+    /// Nothing.
+    #[default]
+    Default,
+    /// The headers of the record that made it.
+    Headers,
+}
+
+fn window_supplier(
+    name: String,
+    place: Place,
+    retention: Duration,
+    window_size: Duration,
+    retains_duplicates: bool,
+) -> Result<WindowSupplier> {
+    if retention < window_size {
+        return Err(Error::Config(format!(
+            "the retention of window store {name} must be no smaller than its window size, got {retention:?} and \
+             {window_size:?}"
+        )));
+    }
+    Ok(WindowSupplier { name, place, retention, window_size, retains_duplicates, has_time_index: false })
+}
+
+fn window_cleanup(supplier: &WindowSupplier) -> ChangelogCleanup {
+    let retention = supplier.retention;
+    if supplier.retains_duplicates {
+        ChangelogCleanup::Delete { retention }
+    } else {
+        ChangelogCleanup::CompactDelete { retention }
+    }
+}
+
+/// Kafka's rule for how finely the history is cut into segments.
+fn segment_interval(history: Duration) -> Duration {
+    const SECOND: Duration = Duration::from_secs(1);
+    match history {
+        short if short <= 60 * SECOND => (short / 3).max(2 * SECOND),
+        short if short <= 300 * SECOND => (short / 5).max(20 * SECOND),
+        middle if middle <= 3600 * SECOND => (middle / 12).max(60 * SECOND),
+        long => (long / 24).max(300 * SECOND),
     }
 }
