@@ -5,6 +5,7 @@ mod handler;
 mod partitioner;
 pub mod processor;
 mod record;
+pub mod runtime;
 pub mod serde;
 pub mod state;
 pub mod task;

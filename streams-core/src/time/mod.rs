@@ -1,5 +1,7 @@
 //! Event time, stream time and wall-clock time.
 
+mod clock;
 mod extractor;
 
+pub use clock::{Clock, SystemClock};
 pub use extractor::{DefaultTimestampExtractor, Extractable, TimestampExtractor};

@@ -7,11 +7,11 @@
 mod builder;
 mod describe;
 mod java_order;
-mod node;
+pub(crate) mod node;
 mod record_type;
 mod sink;
 mod source;
-mod subtopology;
+pub(crate) mod subtopology;
 mod validate;
 
 pub use builder::{ProcessorSupplier, Topology};

@@ -1,0 +1,272 @@
+//! What the threads of one application share, and what follows when one of them changes its state or ends.
+//!
+//! Invariant: the last stream thread to end closes what the threads shared and makes the final transition; nobody waits
+//! for a thread while holding a lock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use log_store::client::SharedClient;
+use parking_lot::Mutex;
+
+use super::{
+    blueprint::Blueprint,
+    lifecycle::{Lifecycle, State},
+    metrics::{Metric, Metrics},
+    restorer::Restorer,
+    settings::Settings,
+    thread::{Control, StreamThread},
+    thread_state::StreamThreadState,
+};
+use crate::{Error, Result, time::Clock};
+
+/// Before a thread is replaced: a record that kills every thread must not keep a core busy.
+const REPLACEMENT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What to do about an error that ended a stream thread (Kafka Streams' `StreamThreadExceptionResponse`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamThreadExceptionResponse {
+    /// Start a new thread in its place; it goes on from the last commit.
+    ReplaceThread,
+    /// Close this application instance, which ends in [`State::Error`]. The default.
+    ShutdownClient,
+    /// Close every instance of the application in this process, which all end in [`State::Error`].
+    ShutdownApplication,
+}
+
+/// Decides what follows when a stream thread has ended with an error. Called by that thread.
+pub type UncaughtExceptionHandler = Arc<dyn Fn(&Error) -> StreamThreadExceptionResponse + Send + Sync>;
+
+/// Everything the threads of one application share.
+pub(crate) struct Application {
+    pub(crate) client: SharedClient,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) restorer: Restorer,
+    pub(crate) uncaught: Mutex<Option<UncaughtExceptionHandler>>,
+    /// Known once the application has started.
+    blueprint: OnceLock<Blueprint>,
+    paused: AtomicBool,
+    threads: Mutex<BTreeMap<u32, Thread>>,
+}
+
+struct Thread {
+    control: Arc<Control>,
+    state: StreamThreadState,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Application {
+    pub(crate) fn new(client: SharedClient, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let client_id = settings.client_id.clone();
+        let restorer = Restorer::new(Arc::clone(&client), settings.isolation(), client_id, Arc::clone(&metrics));
+        Application {
+            client,
+            settings,
+            clock,
+            metrics,
+            lifecycle: Lifecycle::new(),
+            restorer,
+            uncaught: Mutex::default(),
+            blueprint: OnceLock::new(),
+            paused: AtomicBool::new(false),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// The topology as it lies on the log.
+    pub(crate) fn blueprint(&self) -> &Blueprint {
+        self.blueprint.get().expect("threads start after the blueprint is drawn")
+    }
+
+    pub(crate) fn set_blueprint(&self, blueprint: Blueprint) {
+        // A second start is refused before it gets here.
+        let _ = self.blueprint.set(blueprint);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+        self.restorer.set_paused(paused);
+        for thread in self.threads.lock().values() {
+            thread.control.wake();
+        }
+    }
+
+    /// Starts stream thread `index`.
+    pub(crate) fn spawn(self: &Arc<Self>, index: u32) -> Result<()> {
+        let thread = StreamThread::new(Arc::clone(self), index)?;
+        let mut threads = self.threads.lock();
+        let entry = Thread { control: thread.control(), state: StreamThreadState::Created, handle: None };
+        threads.insert(index, entry);
+        let app = Arc::clone(self);
+        let body = move || app.run(index, thread);
+        match std::thread::Builder::new().name(self.settings.thread_name(index)).spawn(body) {
+            Ok(handle) => {
+                if let Some(thread) = threads.get_mut(&index) {
+                    thread.handle = Some(handle);
+                }
+                self.metrics.add(Metric::AliveStreamThreads, 1);
+                Ok(())
+            }
+            Err(error) => {
+                threads.remove(&index);
+                Err(Error::IllegalState(format!("cannot start a stream thread: {error}")))
+            }
+        }
+    }
+
+    /// Life of one stream thread, with its replacements.
+    fn run(self: &Arc<Self>, index: u32, mut thread: StreamThread) {
+        loop {
+            let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || thread.run()));
+            let outcome = worked.unwrap_or_else(|panic| {
+                let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                Err(Error::IllegalState(format!("stream thread {} panicked: {text}", self.settings.thread_name(index))))
+            });
+            let Err(error) = outcome else { break };
+            self.metrics.add(Metric::FailedStreamThreads, 1);
+            let error = Arc::new(error);
+            match self.decide(&error) {
+                StreamThreadExceptionResponse::ReplaceThread if self.lifecycle.state().is_running_or_rebalancing() => {
+                    std::thread::sleep(REPLACEMENT_PAUSE);
+                    match self.replace(index) {
+                        Ok(replacement) => {
+                            thread = replacement;
+                            continue;
+                        }
+                        Err(error) => self.shut_down_with(Arc::new(error)),
+                    }
+                }
+                StreamThreadExceptionResponse::ReplaceThread => self.lifecycle.report(error),
+                StreamThreadExceptionResponse::ShutdownClient => self.shut_down_with(error),
+                StreamThreadExceptionResponse::ShutdownApplication => {
+                    for instance in super::instances::of(&self.settings.application_id) {
+                        instance.shut_down_with(Arc::clone(&error));
+                    }
+                }
+            }
+            break;
+        }
+        self.ended(index);
+    }
+
+    fn decide(&self, error: &Error) -> StreamThreadExceptionResponse {
+        let handler = self.uncaught.lock().clone();
+        let Some(handler) = handler else { return StreamThreadExceptionResponse::ShutdownClient };
+        let decided = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler(error)));
+        decided.unwrap_or(StreamThreadExceptionResponse::ShutdownClient)
+    }
+
+    fn replace(self: &Arc<Self>, index: u32) -> Result<StreamThread> {
+        let thread = StreamThread::new(Arc::clone(self), index)?;
+        if let Some(entry) = self.threads.lock().get_mut(&index) {
+            entry.control = thread.control();
+        }
+        // Closing may have been asked of the thread that is no more.
+        if !self.lifecycle.state().is_running_or_rebalancing() {
+            thread.control().close();
+        }
+        Ok(thread)
+    }
+
+    /// A stream thread says what it is doing.
+    pub(crate) fn thread_entered(&self, index: u32, state: StreamThreadState) {
+        let all_running = {
+            let mut threads = self.threads.lock();
+            if let Some(thread) = threads.get_mut(&index) {
+                thread.state = state;
+            }
+            threads.values().all(|thread| thread.state == StreamThreadState::Running)
+        };
+        match state {
+            StreamThreadState::Running if all_running => {
+                self.lifecycle.enter(State::Running);
+            }
+            StreamThreadState::PartitionsAssigned | StreamThreadState::PartitionsRevoked => {
+                self.lifecycle.enter(State::Rebalancing);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the application because of `error`.
+    pub(crate) fn shut_down_with(&self, error: Arc<Error>) {
+        self.lifecycle.report(error);
+        self.lifecycle.enter(State::PendingError);
+        self.close_threads();
+        self.finish_if_last();
+    }
+
+    /// Asks all threads to close. The last one makes the final transition.
+    pub(crate) fn shut_down(&self) {
+        self.lifecycle.enter(State::PendingShutdown);
+        self.close_threads();
+        self.finish_if_last();
+    }
+
+    fn close_threads(&self) {
+        for thread in self.threads.lock().values() {
+            thread.control.close();
+        }
+    }
+
+    fn ended(&self, index: u32) {
+        let all_running = {
+            let mut threads = self.threads.lock();
+            threads.remove(&index);
+            !threads.is_empty() && threads.values().all(|thread| thread.state == StreamThreadState::Running)
+        };
+        self.metrics.subtract(Metric::AliveStreamThreads, 1);
+        if all_running {
+            self.lifecycle.enter(State::Running);
+        }
+        self.finish_if_last();
+    }
+
+    fn finish_if_last(&self) {
+        if !self.threads.lock().is_empty() {
+            return;
+        }
+        let next = match self.lifecycle.state() {
+            State::PendingShutdown => State::NotRunning,
+            State::PendingError => State::Error,
+            _ => return,
+        };
+        self.restorer.close();
+        self.lifecycle.enter(next);
+    }
+
+    /// Numbers of the stream threads that are there.
+    pub(crate) fn thread_indices(&self) -> Vec<u32> {
+        self.threads.lock().keys().copied().collect()
+    }
+
+    /// Names and states of the stream threads.
+    pub(crate) fn thread_states(&self) -> Vec<(String, StreamThreadState)> {
+        let threads = self.threads.lock();
+        threads.iter().map(|(index, thread)| (self.settings.thread_name(*index), thread.state)).collect()
+    }
+
+    /// Asks thread `index` to close; its handle, to wait for it.
+    pub(crate) fn remove_thread(&self, index: u32) -> Option<JoinHandle<()>> {
+        let mut threads = self.threads.lock();
+        let thread = threads.get_mut(&index)?;
+        thread.control.close();
+        thread.handle.take()
+    }
+}

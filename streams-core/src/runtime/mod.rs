@@ -1,0 +1,23 @@
+//! Running a topology: threads, restores, commits, and the handle that the user holds.
+//!
+//! `thread_state` decides what a stream thread does next, `thread` obeys; `committer` makes work final, `restorer` fills
+//! stores; `lifecycle` is what the outside sees.
+
+mod application;
+mod blueprint;
+mod committer;
+mod inputs;
+mod instances;
+mod lifecycle;
+mod metrics;
+mod pace;
+mod restorer;
+mod settings;
+mod thread;
+mod thread_state;
+
+pub use application::{StreamThreadExceptionResponse, UncaughtExceptionHandler};
+pub use lifecycle::{State, StateListener};
+pub use metrics::Metric;
+pub use restorer::{RestoreListener, RestoreProgress};
+pub use thread_state::StreamThreadState;
