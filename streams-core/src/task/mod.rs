@@ -11,5 +11,7 @@ mod record_queue;
 pub(crate) mod sink_node;
 pub(crate) mod source_node;
 pub(crate) mod stream_task;
+#[cfg(test)]
+mod tests;
 
 pub use id::TaskId;
