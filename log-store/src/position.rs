@@ -19,6 +19,7 @@ impl Offset {
 
     /// The offset numbered `value`.
     #[must_use]
+    #[inline]
     pub const fn new(value: u64) -> Self {
         Offset(value)
     }
@@ -31,12 +32,14 @@ impl Offset {
 
     /// The number.
     #[must_use]
+    #[inline]
     pub const fn value(self) -> u64 {
         self.0
     }
 
     /// Kafka's signed form.
     #[must_use]
+    #[inline]
     #[expect(clippy::cast_possible_wrap, reason = "a log never reaches 2^63 records")]
     pub const fn as_i64(self) -> i64 {
         self.0 as i64
@@ -44,12 +47,14 @@ impl Offset {
 
     /// The offset after this one.
     #[must_use]
+    #[inline]
     pub const fn next(self) -> Self {
         Offset(self.0 + 1)
     }
 
     /// This offset moved on by `count`.
     #[must_use]
+    #[inline]
     pub const fn plus(self, count: u64) -> Self {
         Offset(self.0 + count)
     }
@@ -57,6 +62,7 @@ impl Offset {
     /// Number of offsets from `earlier` (inclusive) to `self` (exclusive), zero if `earlier` is later: an upper bound
     /// of the records between them.
     #[must_use]
+    #[inline]
     pub const fn offsets_since(self, earlier: Offset) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

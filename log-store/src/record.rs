@@ -31,6 +31,7 @@ impl Headers {
 
     /// True if there is none.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
@@ -100,6 +101,7 @@ impl<'a> HeadersView<'a> {
 
     /// How many.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         match self {
             HeadersView::Encoded { count, .. } => *count as usize,
@@ -109,6 +111,7 @@ impl<'a> HeadersView<'a> {
 
     /// True if there is none.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -153,6 +156,7 @@ pub struct RecordView<'a> {
 impl<'a> RecordView<'a> {
     /// A record without headers.
     #[must_use]
+    #[inline]
     pub fn new(timestamp: i64, key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Self {
         RecordView { timestamp, key, value, headers: HeadersView::EMPTY }
     }

@@ -1,8 +1,9 @@
 //! Bytes → records. Trusts nothing: the first target of the fuzzer.
 
-use std::ops::Range;
-
-use super::{BatchHeader, Compression, HEADER_BYTES, Malformed, TimestampType, varint};
+use super::{
+    BatchHeader, Compression, HEADER_BYTES, Malformed, TimestampType,
+    varint::{Reader, Span},
+};
 use crate::{HeadersView, Offset, RecordView};
 
 /// The batches in `bytes`, one after the other. The first that is malformed or cut off is an error and the last item.
@@ -102,14 +103,12 @@ impl<'a> Iterator for Records<'a> {
     type Item = Result<(Offset, RecordView<'a>), Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.reader.next(self.payload) {
-            Ok(Some(record)) => Some(Ok((record.offset, record.view(self.payload)))),
-            Ok(None) => None,
-            Err(problem) => {
-                *self = Records { payload: &[], reader: RecordReader::EMPTY };
-                Some(Err(problem))
-            }
+        if let Some(record) = self.reader.next(self.payload) {
+            return Some(Ok((record.offset, record.view(self.payload))));
         }
+        let end = self.reader.end(self.payload);
+        *self = Records { payload: &[], reader: RecordReader::EMPTY };
+        end.err().map(Err)
     }
 }
 
@@ -120,9 +119,9 @@ pub struct RecordRef {
     pub offset: Offset,
     /// Timestamp.
     pub timestamp: i64,
-    key: Option<Range<u32>>,
-    value: Option<Range<u32>>,
-    headers: Range<u32>,
+    key: Span,
+    value: Span,
+    headers: Span,
     header_count: u32,
 }
 
@@ -130,15 +129,14 @@ impl RecordRef {
     /// The record, in the records that it was found in.
     #[inline]
     pub(crate) fn view<'a>(&self, payload: &'a [u8]) -> RecordView<'a> {
-        let part = |range: &Range<u32>| &payload[range.start as usize..range.end as usize];
         RecordView {
             timestamp: self.timestamp,
-            key: self.key.as_ref().map(part),
-            value: self.value.as_ref().map(part),
+            key: self.key.of(payload),
+            value: self.value.of(payload),
             headers: if self.header_count == 0 {
                 HeadersView::EMPTY
             } else {
-                HeadersView::Encoded { count: self.header_count, bytes: part(&self.headers) }
+                HeadersView::Encoded { count: self.header_count, bytes: self.headers.of(payload).unwrap_or_default() }
             },
         }
     }
@@ -182,53 +180,37 @@ impl RecordReader {
         }
     }
 
-    /// The next record of `payload`, which must be the same at each call.
+    /// The next record of `payload`, which must be the same at each call; `None` at its end or where it is malformed:
+    /// [`RecordReader::end`] knows which.
     #[inline]
-    pub(crate) fn next(&mut self, payload: &[u8]) -> Result<Option<RecordRef>, Malformed> {
+    pub(crate) fn next(&mut self, payload: &[u8]) -> Option<RecordRef> {
         if self.remaining == 0 {
-            return if self.position == payload.len() {
-                Ok(None)
-            } else {
-                Err(left_over(payload.len() - self.position))
-            };
+            return None;
         }
-        let Some(record) = self.read(payload) else {
-            return Err(Malformed::new(format!(
-                "record {} before the end, at byte {} of the records, is malformed",
-                self.remaining, self.position
-            )));
-        };
-        self.remaining -= 1;
-        Ok(Some(record))
-    }
+        let mut reader = Reader { bytes: payload, at: self.position };
+        let length = reader.take_length()?;
+        let end = reader.at + length;
+        reader.bytes = &payload[..end];
 
-    /// `None` if it is malformed.
-    #[inline]
-    fn read(&mut self, payload: &[u8]) -> Option<RecordRef> {
-        let mut rest = payload.get(self.position..)?;
-        let length = usize::try_from(varint::take(&mut rest)?).ok()?;
-        let (body, after) = rest.split_at_checked(length)?;
-        // All positions are counted from the end of the record.
-        let end = payload.len() - after.len();
-
-        let [_attributes, rest @ ..] = body else { return None };
-        let mut rest = rest;
-        let timestamp_delta = varint::take(&mut rest)?;
-        let offset_delta = varint::take(&mut rest)?;
+        let _attributes = reader.take_byte()?;
+        let timestamp_delta = reader.take()?;
+        let offset_delta = reader.take()?;
         if !(self.delta_min..=self.delta_max).contains(&offset_delta) {
             return None;
         }
-        let key = take_range(&mut rest, end)?;
-        let value = take_range(&mut rest, end)?;
-        let header_count = varint::take(&mut rest)?;
-        let headers = position(end - rest.len())..position(end);
+        let key = reader.take_span()?;
+        let value = reader.take_span()?;
+        let header_count = reader.take()?;
+        let headers = Span::new(reader.at, end);
         if header_count != 0 {
-            check_headers(header_count, rest)?;
-        } else if !rest.is_empty() {
+            check_headers(header_count, &mut reader)?;
+        }
+        if reader.at != end {
             return None;
         }
         self.position = end;
         self.delta_min = offset_delta + 1;
+        self.remaining -= 1;
         Some(RecordRef {
             offset: self.base_offset.plus(offset_delta as u64),
             timestamp: self.append_timestamp.unwrap_or(self.base_timestamp.wrapping_add(timestamp_delta)),
@@ -238,44 +220,37 @@ impl RecordReader {
             header_count: header_count as u32,
         })
     }
-}
 
-/// Positions fit into 32 bits: a batch has at most 2 GiB, and decompressed records have less.
-#[inline]
-fn position(at: usize) -> u32 {
-    at as u32
-}
-
-/// Takes a length and that many bytes, given as their place; `Some(None)` for null, `None` if malformed.
-#[inline]
-fn take_range(rest: &mut &[u8], end: usize) -> Option<Option<Range<u32>>> {
-    match varint::take_bytes(rest)? {
-        Some(bytes) => {
-            let after = end - rest.len();
-            Some(Some(position(after - bytes.len())..position(after)))
+    /// Whether the end that [`RecordReader::next`] came to is the end that the header tells of.
+    pub(crate) fn end(&self, payload: &[u8]) -> Result<(), Malformed> {
+        let left_over = payload.len() - self.position;
+        if self.remaining > 0 {
+            return Err(Malformed::new(format!(
+                "record {} before the end, at byte {} of the records, is malformed",
+                self.remaining, self.position
+            )));
         }
-        None => Some(None),
+        if left_over > 0 {
+            return Err(Malformed::new(format!("{left_over} bytes are left over after the last record")));
+        }
+        Ok(())
     }
 }
 
-/// `None` if `rest` is not exactly `count` headers.
+/// Takes `count` headers; `None` if they are not there.
 #[cold]
-fn check_headers(count: i64, mut rest: &[u8]) -> Option<()> {
+fn check_headers(count: i64, reader: &mut Reader<'_>) -> Option<()> {
     // A header has at least two bytes.
-    if count < 0 || count as u64 > rest.len() as u64 / 2 {
+    if count as u64 > reader.remaining() as u64 / 2 {
         return None;
     }
     for _ in 0..count {
         // A null key is refused, a null value is not.
-        varint::take_bytes(&mut rest)??;
-        varint::take_bytes(&mut rest)?;
+        let length = reader.take_length()?;
+        reader.at += length;
+        reader.take_span()?;
     }
-    rest.is_empty().then_some(())
-}
-
-#[cold]
-fn left_over(bytes: usize) -> Malformed {
-    Malformed::new(format!("{bytes} bytes are left over after the last record"))
+    Some(())
 }
 
 #[cfg(test)]
@@ -286,7 +261,7 @@ mod tests {
     use super::*;
     use crate::{
         Header, Headers,
-        batch::{BatchBuilder, ProducerStamp, header},
+        batch::{BatchBuilder, ProducerStamp, header, varint},
     };
 
     type Owned = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Headers);

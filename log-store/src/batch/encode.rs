@@ -2,14 +2,18 @@
 
 use bytes::BytesMut;
 
-use super::{BatchHeader, Compression, DECOMPRESSED_BYTES_MAX, HEADER_BYTES, TimestampType, varint, varint::Numbers};
-use crate::{Error, HeadersView, NO_TIMESTAMP, Offset, RecordView, Result};
+use super::{BatchHeader, Compression, DECOMPRESSED_BYTES_MAX, HEADER_BYTES, TimestampType, varint, varint::Writer};
+use crate::{Error, Header, HeadersView, NO_TIMESTAMP, Offset, RecordView, Result};
 
-/// Most bytes of a record beside key, value and headers: attributes, and five numbers of their greatest length.
+/// Most bytes of a record beside key, value and headers: its length (5), attributes (1), timestamp delta (10), offset
+/// delta (5), and the lengths of key and value (5 each).
 const RECORD_OVERHEAD_MAX: usize = 31;
 
+/// Offset deltas are below this: they, and the count of offsets, are signed 32-bit numbers.
+const OFFSET_DELTA_END: u32 = i32::MAX as u32;
+
 /// Most bytes of one batch: its length field is a signed 32-bit number, and segments have such positions.
-const BATCH_BYTES_MAX: usize = i32::MAX as usize - HEADER_BYTES;
+const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 
 /// Who wrote a batch, for detection of duplicates and for transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +33,13 @@ impl ProducerStamp {
     pub const NONE: ProducerStamp = ProducerStamp { id: -1, epoch: -1, sequence: -1, is_transactional: false };
 }
 
-/// Collects records into one batch, encoded as they come. Reusable: [`BatchBuilder::finish`] leaves it empty, and its
-/// memory is used again once the batches made from it are gone.
+/// Collects records into one batch, encoded as they come. Reusable: [`BatchBuilder::finish`] leaves it empty and keeps
+/// its memory; the batches made have memory of their own, exactly as much as they need.
 #[derive(Debug)]
 pub struct BatchBuilder {
-    /// Space for the header, then the records.
-    buffer: BytesMut,
+    /// Space for the header, then the records up to `len_bytes`, then whatever was there before.
+    buffer: Vec<u8>,
+    len_bytes: usize,
     record_count: u32,
     next_delta: u32,
     base_timestamp: i64,
@@ -57,11 +62,12 @@ impl BatchBuilder {
         Self::with_capacity(0)
     }
 
-    /// An empty builder with room for `len_bytes` of batch.
+    /// An empty builder with room for a batch of `len_bytes`.
     #[must_use]
     pub fn with_capacity(len_bytes: usize) -> Self {
         BatchBuilder {
-            buffer: BytesMut::with_capacity(len_bytes),
+            buffer: vec![0; len_bytes],
+            len_bytes: HEADER_BYTES,
             record_count: 0,
             next_delta: 0,
             base_timestamp: NO_TIMESTAMP,
@@ -85,14 +91,18 @@ impl BatchBuilder {
 
     /// Size of the batch so far, before compression.
     #[must_use]
+    #[inline]
     pub fn len_bytes(&self) -> usize {
-        self.buffer.len().max(HEADER_BYTES)
+        self.len_bytes
     }
 
     /// Upper bound of [`BatchBuilder::len_bytes`] after `record` is appended.
     #[must_use]
+    #[inline]
     pub fn len_bytes_with(&self, record: &RecordView<'_>) -> usize {
-        self.len_bytes() + record_bytes_max(record)
+        let key = record.key.map_or(0, <[u8]>::len);
+        let value = record.value.map_or(0, <[u8]>::len);
+        self.len_bytes + RECORD_OVERHEAD_MAX + key + value + headers_bytes(record.headers)
     }
 
     /// Greatest timestamp so far, [`NO_TIMESTAMP`] if there is none.
@@ -118,31 +128,49 @@ impl BatchBuilder {
     /// `Invalid` if the batch would exceed 2 GiB, or the offset is not after the last one.
     #[inline]
     pub fn append_at(&mut self, offset_delta: u32, record: RecordView<'_>) -> Result<()> {
-        let bytes_max = record_bytes_max(&record);
-        if bytes_max > BATCH_BYTES_MAX - self.len_bytes() {
-            return Err(too_large(bytes_max, self.len_bytes()));
+        if self.record_count == 0 && !self.is_base_fixed {
+            self.base_timestamp = record.timestamp;
         }
-        if offset_delta < self.next_delta || offset_delta >= i32::MAX as u32 {
-            return Err(Error::Invalid(format!("offset delta {offset_delta} does not follow {}", self.next_delta)));
+        let timestamp_delta = record.timestamp.wrapping_sub(self.base_timestamp);
+        let body = body_bytes(timestamp_delta, offset_delta, &record);
+        let end = self.len_bytes + varint::length(body as i64) + body;
+        if end > self.buffer.len() || offset_delta < self.next_delta || offset_delta >= OFFSET_DELTA_END {
+            self.make_room(end, offset_delta)?;
         }
-        if self.record_count == 0 {
-            self.begin(record.timestamp);
+        let mut out = Writer { room: &mut self.buffer[self.len_bytes..end], at: 0 };
+        out.put(body as i64);
+        out.put_byte(0);
+        out.put(timestamp_delta);
+        out.put(i64::from(offset_delta));
+        out.put_nullable(record.key);
+        out.put_nullable(record.value);
+        if record.headers.is_empty() {
+            out.put_byte(0);
+        } else {
+            put_headers(&mut out, record.headers);
         }
-        self.buffer.reserve(bytes_max + Numbers::ROOM);
+        self.len_bytes = end;
         self.record_count += 1;
         self.next_delta = offset_delta + 1;
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
-        let timestamp_delta = record.timestamp.wrapping_sub(self.base_timestamp);
-        encode(&mut self.buffer, timestamp_delta, offset_delta, &record);
         Ok(())
     }
 
-    fn begin(&mut self, timestamp: i64) {
-        self.buffer.clear();
-        self.buffer.resize(HEADER_BYTES, 0);
-        if !self.is_base_fixed {
-            self.base_timestamp = timestamp;
+    /// The seldom part of an append: checks what cannot be, and grows the buffer.
+    #[cold]
+    fn make_room(&mut self, end: usize, offset_delta: u32) -> Result<()> {
+        if offset_delta < self.next_delta || offset_delta >= OFFSET_DELTA_END {
+            return Err(Error::Invalid(format!("offset delta {offset_delta} does not follow {}", self.next_delta)));
         }
+        if end > BATCH_BYTES_MAX {
+            let problem = format!("a batch of {end} bytes is above the format's limit of 2 GiB; make it smaller");
+            return Err(Error::Invalid(problem));
+        }
+        let doubled = (self.buffer.len() * 2).min(BATCH_BYTES_MAX);
+        if end > self.buffer.len() {
+            self.buffer.resize(end.max(doubled), 0);
+        }
+        Ok(())
     }
 
     /// Makes timestamps count from `timestamp` (a delete horizon) in the batch that is begun next.
@@ -153,7 +181,7 @@ impl BatchBuilder {
 
     /// Drops what was appended.
     pub fn clear(&mut self) {
-        self.buffer.clear();
+        self.len_bytes = HEADER_BYTES;
         self.record_count = 0;
         self.next_delta = 0;
         self.base_timestamp = NO_TIMESTAMP;
@@ -192,18 +220,17 @@ impl BatchBuilder {
 
     /// The batch under `header`, whose length, compression and checksum are set to what it becomes.
     pub(crate) fn seal(&mut self, mut header: BatchHeader) -> BytesMut {
-        let records = &self.buffer[HEADER_BYTES..];
-        let mut batch = if header.compression == Compression::None || records.len() > DECOMPRESSED_BYTES_MAX {
+        let mut whole = &self.buffer[..self.len_bytes];
+        if whole.len() - HEADER_BYTES > DECOMPRESSED_BYTES_MAX {
             header.compression = Compression::None;
-            self.buffer.split()
-        } else {
+        }
+        if header.compression != Compression::None {
             self.compressed.clear();
-            header.compression.compress(records, &mut self.compressed);
-            let mut batch = BytesMut::with_capacity(HEADER_BYTES + self.compressed.len());
-            batch.resize(HEADER_BYTES, 0);
-            batch.extend_from_slice(&self.compressed);
-            batch
-        };
+            self.compressed.resize(HEADER_BYTES, 0);
+            header.compression.compress(&whole[HEADER_BYTES..], &mut self.compressed);
+            whole = &self.compressed;
+        }
+        let mut batch = BytesMut::from(whole);
         header.len_bytes = batch.len();
         header.seal(&mut batch);
         self.clear();
@@ -211,95 +238,41 @@ impl BatchBuilder {
     }
 }
 
-#[cold]
-fn too_large(record: usize, batch: usize) -> Error {
-    Error::Invalid(format!("record of {record} bytes does not fit into a batch of {batch} bytes: the limit is 2 GiB"))
-}
-
-/// Upper bound of the bytes that `record` takes in a batch.
+/// Bytes of `record` from its attributes on.
 #[inline]
-fn record_bytes_max(record: &RecordView<'_>) -> usize {
-    let headers = if record.headers.is_empty() { 0 } else { headers_bytes(record.headers) };
-    let key = record.key.map_or(0, <[u8]>::len);
-    let value = record.value.map_or(0, <[u8]>::len);
-    RECORD_OVERHEAD_MAX.saturating_add(key).saturating_add(value).saturating_add(headers)
-}
-
-/// Length as Kafka writes it: -1 for null.
-#[inline]
-fn nullable_len(bytes: Option<&[u8]>) -> i64 {
-    bytes.map_or(-1, |bytes| bytes.len() as i64)
-}
-
-/// Bytes of the headers after their count.
-fn headers_bytes(headers: HeadersView<'_>) -> usize {
-    match headers {
-        HeadersView::Encoded { bytes, .. } => bytes.len(),
-        HeadersView::Listed(list) => list
-            .iter()
-            .map(|header| {
-                let value = header.value.as_deref();
-                varint::length(header.key.len() as i64)
-                    + header.key.len()
-                    + varint::length(nullable_len(value))
-                    + value.map_or(0, <[u8]>::len)
-            })
-            .sum(),
-    }
-}
-
-#[inline]
-fn encode(out: &mut BytesMut, timestamp_delta: i64, offset_delta: u32, record: &RecordView<'_>) {
-    let (key_len, value_len) = (nullable_len(record.key), nullable_len(record.value));
-    let headers = if record.headers.is_empty() { 0 } else { headers_bytes(record.headers) };
-    let body = 1
-        + varint::length(timestamp_delta)
+fn body_bytes(timestamp_delta: i64, offset_delta: u32, record: &RecordView<'_>) -> usize {
+    1 + varint::length(timestamp_delta)
         + varint::length(i64::from(offset_delta))
-        + varint::length(key_len)
-        + record.key.map_or(0, <[u8]>::len)
-        + varint::length(value_len)
-        + record.value.map_or(0, <[u8]>::len)
-        + varint::length(record.headers.len() as i64)
-        + headers;
-
-    let mut numbers = Numbers::new();
-    numbers.put(body as i64);
-    numbers.push(0);
-    numbers.put(timestamp_delta);
-    numbers.put(i64::from(offset_delta));
-    numbers.put(key_len);
-    numbers.write(out);
-    if let Some(key) = record.key {
-        out.extend_from_slice(key);
-    }
-    let mut numbers = Numbers::new();
-    numbers.put(value_len);
-    numbers.write(out);
-    if let Some(value) = record.value {
-        out.extend_from_slice(value);
-    }
-    if record.headers.is_empty() {
-        out.extend_from_slice(&[0]);
-    } else {
-        encode_headers(out, record.headers);
-    }
+        + varint::nullable_length(record.key)
+        + varint::nullable_length(record.value)
+        + headers_bytes(record.headers)
 }
 
-fn encode_headers(out: &mut BytesMut, headers: HeadersView<'_>) {
-    let put = |out: &mut BytesMut, value: i64| {
-        let mut numbers = Numbers::new();
-        numbers.put(value);
-        numbers.write(out);
+/// Bytes of the headers and their count.
+#[inline]
+fn headers_bytes(headers: HeadersView<'_>) -> usize {
+    if headers.is_empty() { 1 } else { listed_headers_bytes(headers) }
+}
+
+fn listed_headers_bytes(headers: HeadersView<'_>) -> usize {
+    let header_bytes = |header: &Header| {
+        varint::nullable_length(Some(header.key.as_bytes())) + varint::nullable_length(header.value.as_deref())
     };
-    put(out, headers.len() as i64);
+    let list_bytes = match headers {
+        HeadersView::Encoded { bytes, .. } => bytes.len(),
+        HeadersView::Listed(list) => list.iter().map(header_bytes).sum(),
+    };
+    varint::length(headers.len() as i64) + list_bytes
+}
+
+fn put_headers(out: &mut Writer<'_>, headers: HeadersView<'_>) {
+    out.put(headers.len() as i64);
     match headers {
-        HeadersView::Encoded { bytes, .. } => out.extend_from_slice(bytes),
+        HeadersView::Encoded { bytes, .. } => out.put_bytes(bytes),
         HeadersView::Listed(list) => {
             for header in list {
-                put(out, header.key.len() as i64);
-                out.extend_from_slice(header.key.as_bytes());
-                put(out, nullable_len(header.value.as_deref()));
-                out.extend_from_slice(header.value.as_deref().unwrap_or_default());
+                out.put_nullable(Some(header.key.as_bytes()));
+                out.put_nullable(header.value.as_deref());
             }
         }
     }

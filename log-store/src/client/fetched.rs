@@ -93,15 +93,12 @@ impl BatchCursor {
     #[inline]
     pub fn advance(&mut self) -> Result<Option<RecordRef>> {
         loop {
-            match self.reader.next(&self.payload) {
-                Ok(Some(record)) if record.offset >= self.start => return Ok(Some(record)),
-                Ok(Some(_before_start)) => {}
-                Ok(None) => {
-                    if !self.open_next_batch()? {
-                        return Ok(None);
-                    }
+            if let Some(record) = self.reader.next(&self.payload) {
+                if record.offset >= self.start {
+                    return Ok(Some(record));
                 }
-                Err(problem) => return Err(self.corrupt(problem)),
+            } else if !self.open_next_batch()? {
+                return Ok(None);
             }
         }
     }
@@ -119,6 +116,9 @@ impl BatchCursor {
 
     /// Goes to the next batch that has records for the reader; false at the end.
     fn open_next_batch(&mut self) -> Result<bool> {
+        if let Err(problem) = self.reader.end(&self.payload) {
+            return Err(self.corrupt(problem));
+        }
         while self.batch_after < self.bytes.len() {
             self.batch_at = self.batch_after;
             match self.open_batch() {
