@@ -1,5 +1,6 @@
 //! The engine of Kafka Streams for Rust.
 
+mod config;
 mod error;
 mod handler;
 mod partitioner;
@@ -12,6 +13,7 @@ pub mod task;
 pub mod time;
 pub mod topology;
 
+pub use config::{ProcessingGuarantee, StreamsConfig, StreamsConfigBuilder};
 pub use error::{BoxError, Error, Result};
 pub use handler::{ExceptionHandler, Handlers, Response};
 pub use partitioner::{Partitions, StreamPartitioner, murmur2, partition_of};

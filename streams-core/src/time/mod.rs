@@ -3,5 +3,5 @@
 mod clock;
 mod extractor;
 
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use extractor::{DefaultTimestampExtractor, Extractable, TimestampExtractor};
