@@ -59,6 +59,18 @@ pub enum Isolation {
     ReadCommitted,
 }
 
+/// How a group shares out its partitions (`partition.assignment.strategy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Assignor {
+    /// Each member keeps what it can, loads are even, and topics of a [`CopartitionGroup`] stay together.
+    #[default]
+    CooperativeSticky,
+    /// Neighbouring partitions of each topic to each member.
+    Range,
+    /// One partition after the other to one member after the other, over all topics.
+    RoundRobin,
+}
+
 /// Settings of a consumer.
 #[derive(Clone, Debug)]
 pub struct ConsumerConfig {
@@ -70,6 +82,11 @@ pub struct ConsumerConfig {
     pub isolation: Isolation,
     /// Start without a committed offset. Default: earliest.
     pub offset_reset: OffsetReset,
+    /// How the group shares out its partitions. Members that differ follow the one that joined first. Default:
+    /// cooperative sticky.
+    pub assignor: Assignor,
+    /// Longest time between two polls; then the member loses its partitions (`max.poll.interval.ms`). Default: 5 min.
+    pub max_poll_interval: Duration,
     /// Most bytes in one [`FetchedBatch`] (at least one record batch comes all the same). Default: 1 MiB.
     pub fetch_bytes_max: usize,
 }
@@ -81,6 +98,8 @@ impl Default for ConsumerConfig {
             client_id: String::new(),
             isolation: Isolation::default(),
             offset_reset: OffsetReset::default(),
+            assignor: Assignor::default(),
+            max_poll_interval: Duration::from_secs(300),
             fetch_bytes_max: 1 << 20,
         }
     }

@@ -19,7 +19,7 @@ use std::{fmt, sync::Arc, time::Duration};
 pub use crate::batch::Compression;
 pub use admin::{Admin, NewTopic, OffsetSpec, TopicDescription};
 pub use consumer::{
-    CommittedOffset, Consumer, ConsumerConfig, CopartitionGroup, GroupMetadata, Isolation, OffsetReset, Partitions,
+    Assignor, CommittedOffset, Consumer, ConsumerConfig, CopartitionGroup, GroupMetadata, Isolation, OffsetReset, Partitions,
     Polled, StartAt, Subscription, Waker,
 };
 pub use fetched::{AbortedTransaction, BatchCursor, FetchedBatch, RecordRef};

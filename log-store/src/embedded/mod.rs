@@ -1,3 +1,5 @@
 //! The embedded log: topics and partitions in a directory.
 
+mod group;
 mod producer_state;
+mod transaction;

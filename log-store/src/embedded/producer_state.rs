@@ -7,7 +7,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{Error, Offset, Result, TopicPartition};
+use crate::{
+    Error, Offset, Result, TopicPartition,
+    batch::{BatchHeader, Malformed, MarkerKind, RecordBatch},
+};
 
 /// Batches remembered of each producer: as many as a Kafka client has under way at once.
 pub(crate) const WINDOW_BATCHES: usize = 5;
@@ -33,6 +36,17 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// What `header` says.
+    pub(crate) fn of(header: &BatchHeader) -> Self {
+        Stamp {
+            producer_id: header.producer_id,
+            epoch: header.producer_epoch,
+            first_sequence: header.base_sequence.max(NO_SEQUENCE),
+            last_delta: header.last_offset_delta,
+            is_transactional: header.is_transactional,
+        }
+    }
+
     /// Sequence number of the last record; it goes on from `i32::MAX` with 0.
     fn last_sequence(&self) -> i32 {
         if self.first_sequence == NO_SEQUENCE { NO_SEQUENCE } else { advance(self.first_sequence, self.last_delta) }
@@ -55,20 +69,13 @@ pub(crate) enum Verdict {
     Duplicate { first: Offset, last: Offset },
 }
 
-/// How a transaction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
-    Committed,
-    Aborted,
-}
-
 /// What a control batch says: the transaction of this producer is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Marker {
+pub(crate) struct TransactionEnd {
     pub(crate) producer_id: i64,
     /// Epoch of the producer from now on: one above that of the transaction's data.
     pub(crate) epoch: i16,
-    pub(crate) outcome: Outcome,
+    pub(crate) kind: MarkerKind,
     pub(crate) coordinator_epoch: i32,
 }
 
@@ -230,6 +237,32 @@ impl ProducerStates {
         Ok(Verdict::Append)
     }
 
+    /// Takes in a batch from the log, data or control. Returns the entry for the index of aborted transactions, if it
+    /// brings one.
+    ///
+    /// # Errors
+    ///
+    /// If a control batch cannot be read.
+    pub(crate) fn replay(&mut self, batch: &RecordBatch<'_>) -> Result<Option<Aborted>, Malformed> {
+        let header = &batch.header;
+        if !header.has_producer() {
+            return Ok(None);
+        }
+        if !header.is_control {
+            self.replay_batch(&Stamp::of(header), header.base_offset, header.max_timestamp);
+            return Ok(None);
+        }
+        // A marker that compaction has emptied ended a transaction of which nothing is left.
+        let Some(marker) = batch.marker()? else { return Ok(None) };
+        let end = TransactionEnd {
+            producer_id: header.producer_id,
+            epoch: header.producer_epoch,
+            kind: marker.kind,
+            coordinator_epoch: marker.coordinator_epoch,
+        };
+        Ok(self.replay_marker(&end, header.base_offset, header.max_timestamp))
+    }
+
     /// Takes in a batch that is in the log, from `first` on. `timestamp` is the greatest of its records.
     pub(crate) fn replay_batch(&mut self, stamp: &Stamp, first: Offset, timestamp: i64) {
         let producer = self.producers.entry(stamp.producer_id).or_insert_with(|| Producer::new(stamp.epoch));
@@ -252,7 +285,7 @@ impl ProducerStates {
     /// # Errors
     ///
     /// `ProducerFenced` if the marker's epoch is not above that of the data.
-    pub(crate) fn check_marker(&self, marker: &Marker) -> Result<()> {
+    pub(crate) fn check_marker(&self, marker: &TransactionEnd) -> Result<()> {
         let Some(known) = self.producers.get(&marker.producer_id) else { return Ok(()) };
         let repeated = marker.epoch == known.epoch && known.transaction_first.is_none();
         if marker.epoch > known.epoch || repeated {
@@ -267,14 +300,14 @@ impl ProducerStates {
 
     /// Takes in a marker that is in the log at `at`. Returns the entry for the index of aborted transactions, if this
     /// one left data behind.
-    pub(crate) fn replay_marker(&mut self, marker: &Marker, at: Offset, timestamp: i64) -> Option<Aborted> {
+    pub(crate) fn replay_marker(&mut self, marker: &TransactionEnd, at: Offset, timestamp: i64) -> Option<Aborted> {
         let producer = self.producers.entry(marker.producer_id).or_insert_with(|| Producer::new(marker.epoch));
         producer.enter_epoch(marker.epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;
         producer.last_timestamp = timestamp;
         let first = producer.transaction_first.take()?;
         self.open.remove(&first);
-        (marker.outcome == Outcome::Aborted).then(|| Aborted {
+        (marker.kind == MarkerKind::Abort).then(|| Aborted {
             producer_id: marker.producer_id,
             first,
             last: at,

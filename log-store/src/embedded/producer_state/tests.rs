@@ -76,8 +76,8 @@ fn transactional(producer_id: i64, epoch: i16, first_sequence: i32) -> Stamp {
     Stamp { producer_id, epoch, first_sequence, last_delta: 0, is_transactional: true }
 }
 
-fn end(producer_id: i64, epoch: i16, outcome: Outcome) -> Marker {
-    Marker { producer_id, epoch, outcome, coordinator_epoch: 0 }
+fn end(producer_id: i64, epoch: i16, kind: MarkerKind) -> TransactionEnd {
+    TransactionEnd { producer_id, epoch, kind, coordinator_epoch: 0 }
 }
 
 #[test]
@@ -88,9 +88,9 @@ fn the_last_stable_offset_is_where_the_earliest_open_transaction_begins() {
     states.replay_batch(&transactional(2, 0, 0), Offset::new(4), 1);
     states.replay_batch(&transactional(1, 0, 1), Offset::new(5), 1);
     assert_eq!(states.last_stable(Offset::new(6)), Offset::new(3));
-    assert_eq!(states.replay_marker(&end(1, 1, Outcome::Committed), Offset::new(6), 1), None);
+    assert_eq!(states.replay_marker(&end(1, 1, MarkerKind::Commit), Offset::new(6), 1), None);
     assert_eq!(states.last_stable(Offset::new(7)), Offset::new(4));
-    let aborted = states.replay_marker(&end(2, 1, Outcome::Aborted), Offset::new(7), 1).unwrap();
+    let aborted = states.replay_marker(&end(2, 1, MarkerKind::Abort), Offset::new(7), 1).unwrap();
     assert_eq!((aborted.first, aborted.last), (Offset::new(4), Offset::new(7)));
     assert_eq!(states.last_stable(Offset::new(8)), Offset::new(8));
 }
@@ -100,9 +100,9 @@ fn an_aborted_entry_has_the_last_stable_offset_as_if_it_were_closed() {
     let mut states = ProducerStates::default();
     states.replay_batch(&transactional(1, 0, 0), Offset::new(0), 1);
     states.replay_batch(&transactional(2, 0, 0), Offset::new(1), 1);
-    let first = states.replay_marker(&end(1, 1, Outcome::Aborted), Offset::new(2), 1).unwrap();
+    let first = states.replay_marker(&end(1, 1, MarkerKind::Abort), Offset::new(2), 1).unwrap();
     assert_eq!(first.last_stable, Offset::new(1));
-    let second = states.replay_marker(&end(2, 1, Outcome::Aborted), Offset::new(3), 1).unwrap();
+    let second = states.replay_marker(&end(2, 1, MarkerKind::Abort), Offset::new(3), 1).unwrap();
     assert_eq!(second.last_stable, Offset::new(4));
 }
 
@@ -110,13 +110,13 @@ fn an_aborted_entry_has_the_last_stable_offset_as_if_it_were_closed() {
 fn a_marker_fences_the_epoch_of_its_data() {
     let mut states = ProducerStates::default();
     states.replay_batch(&transactional(1, 4, 0), Offset::ZERO, 1);
-    assert!(states.check_marker(&end(1, 4, Outcome::Aborted)).is_err(), "the marker is above the data");
-    assert!(states.check_marker(&end(1, 5, Outcome::Aborted)).is_ok());
-    states.replay_marker(&end(1, 5, Outcome::Aborted), Offset::new(1), 1);
+    assert!(states.check_marker(&end(1, 4, MarkerKind::Abort)).is_err(), "the marker is above the data");
+    assert!(states.check_marker(&end(1, 5, MarkerKind::Abort)).is_ok());
+    states.replay_marker(&end(1, 5, MarkerKind::Abort), Offset::new(1), 1);
     // A retry changes nothing, a late one is refused, and a late write cannot join the next transaction.
-    assert!(states.check_marker(&end(1, 5, Outcome::Aborted)).is_ok());
-    assert_eq!(states.replay_marker(&end(1, 5, Outcome::Aborted), Offset::new(2), 1), None);
-    assert!(states.check_marker(&end(1, 4, Outcome::Committed)).is_err());
+    assert!(states.check_marker(&end(1, 5, MarkerKind::Abort)).is_ok());
+    assert_eq!(states.replay_marker(&end(1, 5, MarkerKind::Abort), Offset::new(2), 1), None);
+    assert!(states.check_marker(&end(1, 4, MarkerKind::Commit)).is_err());
     let late = states.check(&partition(), &transactional(1, 4, 1));
     assert!(matches!(late, Err(Error::ProducerFenced { current: 5, .. })), "{late:?}");
     assert_eq!(states.check(&partition(), &transactional(1, 5, 0)).unwrap(), Verdict::Append);
@@ -161,7 +161,7 @@ fn a_snapshot_has_the_bytes_of_kafka() {
         Offset::new(100),
         1_000,
     );
-    states.replay_marker(&end(3, 1, Outcome::Committed), Offset::new(110), 2_000);
+    states.replay_marker(&end(3, 1, MarkerKind::Commit), Offset::new(110), 2_000);
     let bytes = states.encode_snapshot();
     let expected = [
         "0001",             // version
@@ -205,7 +205,7 @@ fn a_snapshot_that_claims_too_much_is_refused() {
 enum Step {
     Send { producer: i64, records: u32, transactional: bool },
     Retry { producer: i64, back: usize },
-    End { producer: i64, outcome: bool },
+    End { producer: i64, kind: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -216,7 +216,7 @@ fn step() -> impl Strategy<Value = Step> {
             transactional
         }),
         (0..3_i64, 0..8_usize).prop_map(|(producer, back)| Step::Retry { producer, back }),
-        (0..3_i64, any::<bool>()).prop_map(|(producer, outcome)| Step::End { producer, outcome }),
+        (0..3_i64, any::<bool>()).prop_map(|(producer, kind)| Step::End { producer, kind }),
     ]
 }
 
@@ -256,16 +256,16 @@ proptest! {
                         prop_assert!(answer.is_err());
                     }
                 }
-                Step::End { producer, outcome } => {
+                Step::End { producer, kind } => {
                     let (epoch, next, batches, open) = &mut model[producer as usize];
                     *epoch += 1;
                     *next = 0;
                     batches.clear();
-                    let outcome = if outcome { Outcome::Committed } else { Outcome::Aborted };
-                    let marker = end(producer, *epoch, outcome);
+                    let kind = if kind { MarkerKind::Commit } else { MarkerKind::Abort };
+                    let marker = end(producer, *epoch, kind);
                     prop_assert!(states.check_marker(&marker).is_ok());
                     let aborted = states.replay_marker(&marker, log_end, 1);
-                    prop_assert_eq!(aborted.is_some(), open.is_some() && outcome == Outcome::Aborted);
+                    prop_assert_eq!(aborted.is_some(), open.is_some() && kind == MarkerKind::Abort);
                     *open = None;
                     log_end = log_end.next();
                 }
