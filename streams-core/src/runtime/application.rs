@@ -22,6 +22,7 @@ use super::{
     metrics::{Metric, Metrics},
     restorer::Restorer,
     settings::Settings,
+    startup::Started,
     thread::{Control, StreamThread},
     thread_state::StreamThreadState,
 };
@@ -54,7 +55,7 @@ pub(crate) struct Application {
     pub(crate) restorer: Restorer,
     pub(crate) uncaught: Mutex<Option<UncaughtExceptionHandler>>,
     /// Known once the application has started.
-    blueprint: OnceLock<Blueprint>,
+    started: OnceLock<Started>,
     paused: AtomicBool,
     threads: Mutex<BTreeMap<u32, Thread>>,
 }
@@ -78,7 +79,7 @@ impl Application {
             lifecycle: Lifecycle::new(),
             restorer,
             uncaught: Mutex::default(),
-            blueprint: OnceLock::new(),
+            started: OnceLock::new(),
             paused: AtomicBool::new(false),
             threads: Mutex::default(),
         }
@@ -86,12 +87,29 @@ impl Application {
 
     /// The topology as it lies on the log.
     pub(crate) fn blueprint(&self) -> &Blueprint {
-        self.blueprint.get().expect("threads start after the blueprint is drawn")
+        &self.started().blueprint
     }
 
-    pub(crate) fn set_blueprint(&self, blueprint: Blueprint) {
-        // A second start is refused before it gets here.
-        let _ = self.blueprint.set(blueprint);
+    /// Identity of this instance across restarts.
+    pub(crate) fn process_id(&self) -> &str {
+        &self.started().process_id
+    }
+
+    /// The topology as it lies on the log, if the application has been started.
+    pub(crate) fn blueprint_if_started(&self) -> Result<&Blueprint> {
+        let started = self.started.get().map(|started| &started.blueprint);
+        started.ok_or_else(|| {
+            Error::IllegalState(format!("application {} has not been started", self.settings.application_id))
+        })
+    }
+
+    fn started(&self) -> &Started {
+        self.started.get().expect("threads start when everything they need is there")
+    }
+
+    /// Once, before the first thread.
+    pub(crate) fn set_started(&self, started: Started) {
+        assert!(self.started.set(started).is_ok(), "an application starts once");
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -260,6 +278,13 @@ impl Application {
     pub(crate) fn thread_states(&self) -> Vec<(String, StreamThreadState)> {
         let threads = self.threads.lock();
         threads.iter().map(|(index, thread)| (self.settings.thread_name(*index), thread.state)).collect()
+    }
+
+    /// True on a stream thread of this application.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        let this = std::thread::current().id();
+        let is_this = |thread: &Thread| thread.handle.as_ref().is_some_and(|handle| handle.thread().id() == this);
+        self.threads.lock().values().any(is_this)
     }
 
     /// Asks thread `index` to close; its handle, to wait for it.

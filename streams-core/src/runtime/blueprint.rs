@@ -13,7 +13,10 @@ use log_store::{
     client::{CommittedOffset, CopartitionGroup, OffsetReset, Subscription},
 };
 
-use super::restorer::{OpenStores, RestoreSource, RestoringStore};
+use super::{
+    fingerprint::{Fingerprint, StoreShape},
+    restorer::{OpenStores, RestoreSource, RestoringStore},
+};
 use crate::{
     Error, Handlers, Result,
     processor::{
@@ -56,6 +59,8 @@ pub(crate) struct Blueprint {
     /// Which part reads a topic, and how many partitions the topic has.
     topics: HashMap<TopicName, (u32, u32)>,
     offset_resets: Vec<(TopicName, OffsetReset)>,
+    /// The application's own topics between its parts.
+    internal_topics: Vec<TopicName>,
 }
 
 /// One sub-topology.
@@ -107,6 +112,11 @@ impl Blueprint {
             parts: Vec::new(),
             topics: HashMap::new(),
             offset_resets: Vec::new(),
+            internal_topics: topology
+                .internal_topics
+                .iter()
+                .map(|topic| names.full(&topic.name))
+                .collect::<Result<_>>()?,
             surroundings: surroundings.clone(),
         };
         let mut missing = Vec::new();
@@ -165,6 +175,26 @@ impl Blueprint {
         let mut partitions: Vec<_> = there.map(|topic| TopicPartition::new(topic.clone(), task.partition)).collect();
         partitions.sort();
         partitions
+    }
+
+    /// What must stay as it is for the state to fit.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let mut fingerprint = Fingerprint::default();
+        for (number, part) in self.parts.iter().enumerate() {
+            let counts = part.topics.iter().filter_map(|topic| self.topics.get(topic));
+            let partitions = counts.map(|(_, count)| *count).max().unwrap_or(0);
+            for store in &part.stores {
+                let subtopology = u32::try_from(number).expect("fewer than 4 billion sub-topologies");
+                let shape = StoreShape { format: store.builder.format(), subtopology, partitions };
+                fingerprint.stores.insert(store.builder.name().to_owned(), shape);
+            }
+        }
+        for topic in &self.internal_topics {
+            if let Some((_, partitions)) = self.topics.get(topic) {
+                fingerprint.repartition_topics.insert(topic.to_string(), *partitions);
+            }
+        }
+        fingerprint
     }
 
     /// All input partitions.
@@ -316,7 +346,7 @@ impl ErasedProcessor for Entrance {
 }
 
 /// Names in the topology to names on the log.
-struct Names<'a> {
+pub(crate) struct Names<'a> {
     topology: &'a Topology,
     application_id: &'a str,
 }

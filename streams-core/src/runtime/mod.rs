@@ -6,13 +6,17 @@
 mod application;
 mod blueprint;
 mod committer;
+mod fingerprint;
 mod inputs;
 mod instances;
 mod lifecycle;
 mod metrics;
 mod pace;
+mod process_id;
 mod restorer;
 mod settings;
+mod startup;
+mod streams;
 mod thread;
 mod thread_state;
 
@@ -20,4 +24,5 @@ pub use application::{StreamThreadExceptionResponse, UncaughtExceptionHandler};
 pub use lifecycle::{State, StateListener};
 pub use metrics::Metric;
 pub use restorer::{RestoreListener, RestoreProgress};
+pub use streams::{LagInfo, Streams};
 pub use thread_state::StreamThreadState;

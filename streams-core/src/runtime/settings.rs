@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use log_store::client::{Compression, ConsumerConfig, Isolation, OffsetReset, ProducerConfig};
+use log_store::client::{ConsumerConfig, Isolation, LogClient, ProducerConfig};
+
+use crate::{ProcessingGuarantee, StreamsConfig};
+
+/// Transactions of a stream thread that take longer are aborted (Kafka Streams' own default).
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Settings of one running application.
 #[derive(Clone, Debug)]
@@ -10,8 +15,6 @@ pub(crate) struct Settings {
     pub(crate) application_id: String,
     /// Names of threads and clients begin with it.
     pub(crate) client_id: String,
-    /// Identity of this instance across restarts: part of its transactional ids.
-    pub(crate) process_id: String,
     pub(crate) is_exactly_once: bool,
     pub(crate) commit_interval: Duration,
     pub(crate) transaction_timeout: Duration,
@@ -20,11 +23,24 @@ pub(crate) struct Settings {
     pub(crate) buffer_bytes_max: usize,
     /// `None`: never wait for an empty partition.
     pub(crate) task_idle_max: Option<Duration>,
-    pub(crate) offset_reset: OffsetReset,
-    pub(crate) compression: Compression,
 }
 
 impl Settings {
+    pub(crate) fn new(config: &StreamsConfig, client: &dyn LogClient) -> Self {
+        let commit_interval = config.commit_interval.unwrap_or_else(|| client.commit_interval_default());
+        Settings {
+            application_id: config.application_id.clone(),
+            client_id: config.client_id.clone(),
+            is_exactly_once: config.processing_guarantee == ProcessingGuarantee::ExactlyOnceV2,
+            commit_interval,
+            // A transaction stays open for a commit interval and the commit itself.
+            transaction_timeout: TRANSACTION_TIMEOUT.max(commit_interval * 2),
+            poll_wait: config.poll_wait,
+            buffer_bytes_max: config.buffered_bytes_per_partition,
+            task_idle_max: config.max_task_idle,
+        }
+    }
+
     /// Which records are seen: exactly-once reads only committed ones.
     pub(crate) fn isolation(&self) -> Isolation {
         if self.is_exactly_once { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
@@ -41,19 +57,19 @@ impl Settings {
             group_id: self.application_id.clone(),
             client_id: format!("{thread}-consumer"),
             isolation: self.isolation(),
-            offset_reset: self.offset_reset,
             ..ConsumerConfig::default()
         }
     }
 
-    /// The producer of a thread. Its transactional id outlives the process, so that the next one fences it.
-    pub(crate) fn producer(&self, thread: &str, index: u32) -> ProducerConfig {
-        let transactional_id = format!("{}-{}-{index}", self.application_id, self.process_id);
+    /// The producer of thread `index`. Its transactional id outlives the process (`process_id` does), so that the next one
+    /// fences it.
+    pub(crate) fn producer(&self, process_id: &str, index: u32) -> ProducerConfig {
+        let thread = self.thread_name(index);
+        let transactional_id = format!("{}-{process_id}-{index}", self.application_id);
         ProducerConfig {
             client_id: format!("{thread}-producer"),
             transactional_id: self.is_exactly_once.then_some(transactional_id),
             transaction_timeout: self.transaction_timeout,
-            compression: self.compression,
             ..ProducerConfig::default()
         }
     }

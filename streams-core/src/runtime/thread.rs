@@ -91,7 +91,7 @@ impl StreamThread {
     pub(crate) fn new(app: Arc<Application>, index: u32) -> Result<Self> {
         let name = app.settings.thread_name(index);
         let consumer = app.client.consumer(&app.settings.consumer(&name))?;
-        let committer = Committer::new(Arc::clone(&app.client), app.settings.producer(&name, index));
+        let committer = Committer::new(Arc::clone(&app.client), app.settings.producer(app.process_id(), index));
         let settings = &app.settings;
         let inputs = Inputs::new(settings.buffer_bytes_max, settings.isolation(), settings.task_idle_max);
         let control = Arc::new(Control { is_closing: AtomicBool::new(false), waker: consumer.waker() });

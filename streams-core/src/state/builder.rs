@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Changelog, ChangelogCleanup, StateStore, StoreBuilder};
-use crate::{Result, task::TaskId};
+use crate::{Result, task::TaskId, topology::record_type::short_name};
 
 /// What a store is built with: the task it belongs to, where its files go, and its share of memory.
 #[derive(Clone, Debug)]
@@ -99,6 +99,10 @@ impl<S: StateStore> StoreBuilder for TypedStoreBuilder<S> {
 
     fn changelog(&self) -> &Changelog {
         &self.options.changelog
+    }
+
+    fn format(&self) -> String {
+        short_name(std::any::type_name::<S>())
     }
 
     fn is_persistent(&self) -> bool {

@@ -146,6 +146,12 @@ pub trait StoreBuilder: Send + Sync {
     /// Where its changes are logged.
     fn changelog(&self) -> &Changelog;
 
+    /// What it keeps, as text: the kind of store and its types. Kept beside the state, so that a program which would
+    /// read the same bytes as something else is refused. Empty: not known.
+    fn format(&self) -> String {
+        String::new()
+    }
+
     /// True if the store survives a restart in files.
     fn is_persistent(&self) -> bool;
 

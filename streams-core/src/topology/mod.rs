@@ -8,7 +8,7 @@ mod builder;
 mod describe;
 mod java_order;
 pub(crate) mod node;
-mod record_type;
+pub(crate) mod record_type;
 mod sink;
 mod source;
 pub(crate) mod subtopology;
