@@ -143,6 +143,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::TimedOut { .. } => ErrorKind::Retry,
+            // Nothing was written; once there is space the same call may succeed.
+            Error::Io { .. } if self.is_storage_full() => ErrorKind::Retry,
             Error::OffsetOutOfRange { .. }
             | Error::UnknownTopic { .. }
             | Error::TopicExists { .. }
@@ -155,6 +157,13 @@ impl Error {
             | Error::Io { .. } => ErrorKind::Reopen,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
         }
+    }
+
+    /// True if the disk (or a quota) is full.
+    #[must_use]
+    pub fn is_storage_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
     /// An [`Error::Io`] with its facts.

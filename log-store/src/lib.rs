@@ -2,12 +2,14 @@
 
 pub mod batch;
 pub mod client;
+mod config;
 pub mod embedded;
 mod error;
 mod position;
 mod record;
 mod topic;
 
+pub use config::{CleanupPolicy, TopicConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use position::Offset;
 pub use record::{Header, Headers, HeadersView, NO_TIMESTAMP, RecordView};

@@ -1,0 +1,46 @@
+//! Settings of an embedded log.
+
+use std::time::Duration;
+
+/// When a record is safe from a power cut. (A crash of the process alone never loses what was appended.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Acknowledged means synced. Writers that wait at the same time share one sync, across partitions. A node without
+    /// replicas has no other copy: this is the default.
+    #[default]
+    Fsync,
+    /// Acknowledged means appended; a sync follows within this time. A power cut loses at most so much.
+    Interval(Duration),
+    /// Acknowledged means appended; the system writes when it likes, and a clean close syncs.
+    Never,
+}
+
+/// Settings of an embedded log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// When a record is safe from a power cut. Default: before it is acknowledged.
+    pub durability: Durability,
+    /// Bytes of fresh batches kept in memory, all partitions together, so that a reader close behind its writer
+    /// touches no file. Default: 64 MiB.
+    pub tail_bytes_max: usize,
+    /// Bytes appended and not yet synced, all partitions together, at which a producer waits for a sync (with
+    /// [`Durability::Fsync`] and [`Durability::Interval`]). Default: 64 MiB.
+    pub unsynced_bytes_max: u64,
+    /// Bytes that a segment grows by on disk, ahead of what is written. Default: 16 MiB.
+    pub preallocate_bytes: u32,
+    /// Synced bytes after which the positions up to which the log is known to be good are written down. Recovery after
+    /// a crash scans no more than this and what was not synced. Default: 64 MiB.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig {
+            durability: Durability::default(),
+            tail_bytes_max: 64 << 20,
+            unsynced_bytes_max: 64 << 20,
+            preallocate_bytes: 16 << 20,
+            checkpoint_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The log as a whole: opened, checkpointed, closed.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    path::Path,
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{
+    Durability, LogConfig,
+    admin::EmbeddedAdmin,
+    consumer::EmbeddedConsumer,
+    log_checkpoints::{
+        LOG_STARTS, Offsets, RECOVERY_POINTS, ensure_meta, random_id, read_offsets, read_topic_id, take_clean_mark,
+        write_clean_mark, write_offsets,
+    },
+    log_shared::Shared,
+    partition::{Known, Partition},
+    producer::EmbeddedProducer,
+    storage::{Directory, FileDirectory},
+    topics::Topic,
+    topics_file,
+};
+use crate::{
+    Error, Offset, Result, TopicName, TopicPartition,
+    client::{Admin, CommittedOffset, Consumer, ConsumerConfig, LogClient, Producer, ProducerConfig, TopicDescription},
+};
+
+/// A log in a directory (or in memory) of this process. A clone is another handle on the same log.
+///
+/// It is a [`LogClient`]: make topics with its admin, write with a producer, read with a consumer. One process has a
+/// directory open at a time. The log closes itself in order when the last handle, consumer and producer are gone;
+/// [`EmbeddedLog::close`] does it now and tells if that failed.
+///
+/// ```
+/// use log_store::{
+///     TopicName, TopicPartition, RecordView,
+///     client::{ConsumerConfig, LogClient, NewTopic, Polled, ProducerConfig, StartAt},
+///     embedded::{EmbeddedLog, LogConfig},
+/// };
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path();
+/// let log = EmbeddedLog::open(path, LogConfig::default())?;
+/// let clicks = TopicName::new("clicks")?;
+/// log.admin()?.create_topics(&[NewTopic::new(clicks.clone(), 1)])?;
+///
+/// let mut producer = log.producer(&ProducerConfig::default())?;
+/// let partition = TopicPartition::new(clicks, 0);
+/// let handle = producer.open(&partition)?;
+/// producer.send(handle, RecordView::new(1_700_000_000_000, Some(b"alice"), Some(b"home")))?;
+/// producer.flush()?; // durable now
+///
+/// let mut consumer = log.consumer(&ConsumerConfig::default())?;
+/// consumer.assign(&[(partition, StartAt::Beginning)])?;
+/// let Polled::Batch(batch) = consumer.poll(std::time::Duration::from_secs(1))? else { panic!("no batch") };
+/// let mut cursor = batch.cursor();
+/// let record = cursor.advance()?.expect("one record");
+/// assert_eq!(cursor.view(&record).value, Some(&b"home"[..]));
+/// # Ok::<(), log_store::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct EmbeddedLog {
+    inner: Arc<Inner>,
+}
+
+/// What handles, consumers and producers share.
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
+    pub(crate) groups: Mutex<HashMap<String, BTreeMap<TopicPartition, CommittedOffset>>>,
+    /// One checkpoint at a time.
+    checkpoint: Mutex<()>,
+    lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in `directory`, or makes a new one there. After a crash the ends of the partitions are verified
+    /// first, and what was torn is cut off.
+    ///
+    /// A directory that an Apache Kafka broker has left in order can be opened, too; its topics get default settings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] if another process has it open, [`Error::Io`] if the directory cannot be used,
+    /// [`Error::Corrupt`] if the table of topics is damaged. A damaged partition does not keep the others from being
+    /// used: it fails when it is used itself.
+    pub fn open(directory: impl AsRef<Path>, config: LogConfig) -> Result<Self> {
+        Self::open_in(Arc::new(FileDirectory::new(directory.as_ref())?), config)
+    }
+
+    /// Opens the log in any home of files, for instance [`super::storage::MemoryDirectory`].
+    ///
+    /// # Errors
+    ///
+    /// As [`EmbeddedLog::open`].
+    pub fn open_in(directory: Arc<dyn Directory>, config: LogConfig) -> Result<Self> {
+        let lock = directory.lock()?;
+        let is_clean = take_clean_mark(&*directory)?;
+        ensure_meta(&*directory)?;
+        let shared = Arc::new(Shared::new(directory, config));
+        let topics = load_topics(&shared, is_clean)?;
+        if !is_clean {
+            for partition in topics.values().flat_map(|topic| &topic.partitions) {
+                partition.recover_if_possible()?;
+            }
+        }
+        let inner = Arc::new(Inner {
+            shared,
+            topics: RwLock::new(topics),
+            groups: Mutex::default(),
+            checkpoint: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        });
+        inner.checkpoint()?;
+        if let Durability::Interval(interval) = inner.shared.config.durability {
+            start_syncing(Arc::downgrade(&inner), interval);
+        }
+        Ok(EmbeddedLog { inner })
+    }
+
+    /// Changes settings of a topic while it is in use, under Kafka's names; `None` takes one back to its default.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownTopic`], or [`Error::Invalid`] for a bad setting: nothing is changed then.
+    pub fn alter_topic(&self, topic: &TopicName, changes: &BTreeMap<String, Option<String>>) -> Result<()> {
+        self.inner.alter_topic(topic, changes)
+    }
+
+    /// Syncs everything, writes down that the log was closed in order, and lets go of the directory. Whoever uses a
+    /// consumer or producer of it from now on gets [`Error::Poisoned`].
+    ///
+    /// # Errors
+    ///
+    /// If something could not be written: the next opening recovers, as after a crash.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+impl fmt::Debug for EmbeddedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EmbeddedLog({:?})", self.inner.shared.directory)
+    }
+}
+
+impl LogClient for EmbeddedLog {
+    fn admin(&self) -> Result<Box<dyn Admin>> {
+        Ok(Box::new(EmbeddedAdmin::new(Arc::clone(&self.inner))))
+    }
+
+    fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>> {
+        Ok(Box::new(EmbeddedConsumer::new(Arc::clone(&self.inner), config.clone())))
+    }
+
+    fn producer(&self, config: &ProducerConfig) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(EmbeddedProducer::new(Arc::clone(&self.inner), config.clone())))
+    }
+
+    fn commit_interval_default(&self) -> Duration {
+        // A commit is a sync, about a tenth of a millisecond on a good disk: this keeps it below a hundredth of the
+        // work, and results fresh.
+        Duration::from_millis(30)
+    }
+}
+
+impl Inner {
+    /// Returns once everything appended so far survives a power cut.
+    pub(crate) fn sync(&self) -> Result<()> {
+        if self.shared.syncer.wait(&self.shared)? {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// What is known of a partition without files.
+    pub(crate) fn known_nothing(&self) -> Known {
+        Known { recovery_point: Offset::ZERO, log_start: None, is_clean: false, is_checkpointed: true }
+    }
+
+    /// Writes down how far each partition is synced, with the indexes up to there: recovery begins there.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let _one = self.checkpoint.lock();
+        for partition in self.all_partitions() {
+            partition.prepare_checkpoint()?;
+        }
+        self.write_recovery_points()
+    }
+
+    pub(crate) fn write_recovery_points(&self) -> Result<()> {
+        let mut offsets = Offsets::new();
+        for partition in self.all_partitions() {
+            let recovery_point = partition.checkpointed();
+            if recovery_point > Offset::ZERO {
+                offsets.insert(partition.id.clone(), recovery_point);
+            }
+        }
+        write_offsets(&*self.shared.directory, RECOVERY_POINTS, &offsets)
+    }
+
+    pub(crate) fn write_log_starts(&self) -> Result<()> {
+        let mut offsets = Offsets::new();
+        for partition in self.all_partitions() {
+            if let Some(log_start) = partition.log_start_to_note() {
+                offsets.insert(partition.id.clone(), log_start);
+            }
+        }
+        write_offsets(&*self.shared.directory, LOG_STARTS, &offsets)
+    }
+
+    fn all_partitions(&self) -> Vec<Arc<Partition>> {
+        self.topics.read().values().flat_map(|topic| topic.partitions.iter().cloned()).collect()
+    }
+
+    fn close(&self) -> Result<()> {
+        let Some(_lock) = self.lock.lock().take() else { return Ok(()) };
+        let closed = self.close_in_order();
+        self.shared.end("the log was closed");
+        self.shared.syncer.clear();
+        closed
+    }
+
+    fn close_in_order(&self) -> Result<()> {
+        self.shared.check()?;
+        self.shared.syncer.wait(&self.shared)?;
+        for partition in self.all_partitions() {
+            partition.seal_for_close()?;
+        }
+        self.write_recovery_points()?;
+        self.write_log_starts()?;
+        write_clean_mark(&*self.shared.directory)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the log could not be closed in order; the next opening recovers");
+        }
+    }
+}
+
+/// The topics in the table, each with what the checkpoints know. Without a table: what directories there are.
+fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<BTreeMap<TopicName, Arc<Topic>>> {
+    let directory = &*shared.directory;
+    let descriptions = match topics_file::read(directory)? {
+        Some(descriptions) => descriptions,
+        None => {
+            let found = adopt_topics(directory)?;
+            topics_file::write(directory, &found)?;
+            found
+        }
+    };
+    let recovery_points = read_offsets(directory, RECOVERY_POINTS)?;
+    let log_starts = read_offsets(directory, LOG_STARTS)?.unwrap_or_default();
+    let known = |partition: &TopicPartition| Known {
+        recovery_point: recovery_points.as_ref().and_then(|known| known.get(partition)).copied().unwrap_or_default(),
+        log_start: log_starts.get(partition).copied(),
+        is_clean,
+        is_checkpointed: recovery_points.is_some(),
+    };
+    let mut topics = BTreeMap::new();
+    for description in descriptions {
+        topics.insert(description.name.clone(), Arc::new(Topic::new(shared, description, known)?));
+    }
+    remove_deleted(directory)?;
+    Ok(topics)
+}
+
+/// Topics of a directory that has no table yet: a new one, or one that a Kafka broker wrote.
+fn adopt_topics(directory: &dyn Directory) -> Result<Vec<TopicDescription>> {
+    let mut topics: BTreeMap<TopicName, TopicDescription> = BTreeMap::new();
+    let entries = directory.list("").map_err(|error| Error::io("list", directory.locate(""), error))?;
+    for entry in entries.iter().filter(|entry| entry.is_dir) {
+        let Some((topic, number)) = entry.name.rsplit_once('-') else { continue };
+        let (Ok(name), Ok(number)) = (TopicName::new(topic), number.parse::<u32>()) else { continue };
+        let topic_id = read_topic_id(directory, &entry.name)?;
+        let topic = topics.entry(name.clone()).or_insert_with(|| TopicDescription {
+            name,
+            topic_id: topic_id.unwrap_or_else(random_id),
+            partitions: 0,
+            config: BTreeMap::new(),
+        });
+        topic.partitions = topic.partitions.max(number.saturating_add(1));
+    }
+    Ok(topics.into_values().collect())
+}
+
+/// Removes directories of topics whose deletion was interrupted.
+fn remove_deleted(directory: &dyn Directory) -> Result<()> {
+    let entries = directory.list("").map_err(|error| Error::io("list", directory.locate(""), error))?;
+    for entry in entries.iter().filter(|entry| entry.is_dir && entry.name.ends_with("-delete")) {
+        let removed = directory.remove_dir(&entry.name);
+        removed.map_err(|error| Error::io("remove", directory.locate(&entry.name), error))?;
+    }
+    Ok(())
+}
+
+/// Syncs every `interval` until the log is gone.
+fn start_syncing(log: Weak<Inner>, interval: Duration) {
+    let run = move || {
+        loop {
+            thread::sleep(interval);
+            let Some(log) = log.upgrade() else { return };
+            // A failure poisons the log, which tells everybody else.
+            if log.sync().is_err() {
+                return;
+            }
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("log-sync".to_owned()).spawn(run) {
+        tracing::error!(%error, "cannot start the thread that syncs the log; only a full buffer or a close does");
+    }
+}

@@ -1,0 +1,241 @@
+//! The read path, top to bottom.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Log, Partition};
+use crate::{
+    Error, Offset, Result,
+    batch::{BatchHeader, HEADER_BYTES, header},
+    client::{AbortedTransaction, FetchedBatch, Isolation},
+    embedded::storage::SegmentFile,
+};
+
+/// Chunks below this size are gathered, so that a reader does not get single records one by one.
+const SMALL_CHUNK: usize = 16 << 10;
+
+/// Most bytes between an index entry and the batch looked for, beside one batch: the extra that is read before it.
+const INDEX_GAP: usize = 4 << 10;
+
+/// Whole batches.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) bytes: Bytes,
+    /// The offset after the last batch.
+    pub(crate) next: Offset,
+    pub(crate) aborted: Arc<[AbortedTransaction]>,
+}
+
+/// Where in a file to read, found under the lock and used after it.
+struct Place {
+    file: Arc<dyn SegmentFile>,
+    path: std::path::PathBuf,
+    from: u64,
+    to: u64,
+}
+
+enum Found {
+    Bytes(Fetched),
+    InFile(Place, Offset),
+}
+
+impl Partition {
+    /// Whole batches from the one that holds `from` on, up to `bytes_max` (but at least one). `None` if nothing from
+    /// there on is visible yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OffsetOutOfRange`]; [`Error::Corrupt`] if a checksum does not match: the batch is not handed out, and
+    /// not skipped.
+    pub(crate) fn fetch(&self, from: Offset, bytes_max: usize, isolation: Isolation) -> Result<Option<Fetched>> {
+        let found = {
+            let mut log = self.log()?;
+            let end = log.end(isolation);
+            if from < log.log_start || from > log.log_end {
+                return Err(self.out_of_range(&log, from));
+            }
+            if from >= end {
+                return Ok(None);
+            }
+            match from_tail(&log, from, end, bytes_max) {
+                Some(fetched) => Found::Bytes(fetched),
+                None => Found::InFile(self.find(&mut log, from)?, end),
+            }
+        };
+        match found {
+            Found::Bytes(fetched) => Ok(Some(fetched)),
+            Found::InFile(place, end) => {
+                let fetched = read(&place, from, end, bytes_max)?;
+                if fetched.is_none() {
+                    // Compaction may leave a segment without a batch at or after `from`: go on in the next one.
+                    return self.fetch_next_segment(from, bytes_max, isolation);
+                }
+                Ok(fetched)
+            }
+        }
+    }
+
+    /// The first record that is as late as `timestamp`.
+    pub(crate) fn offset_for_time(&self, timestamp: i64) -> Result<Option<Offset>> {
+        let directory = &*self.shared.directory;
+        let mut from = None;
+        let end = {
+            let mut log = self.log()?;
+            let start = log.log_start;
+            for segment in &mut log.segments {
+                if let Some(offset) = segment.offset_before_time(directory, timestamp)? {
+                    from = Some(offset.max(start));
+                    break;
+                }
+            }
+            log.log_end
+        };
+        let Some(mut from) = from else { return Ok(None) };
+        while from < end
+            && let Some(fetched) = self.fetch(from, INDEX_GAP, Isolation::ReadUncommitted)?
+        {
+            if let Some(offset) = first_at_or_after(&self.as_batch(&fetched, from), timestamp)? {
+                return Ok(Some(offset));
+            }
+            from = fetched.next;
+        }
+        Ok(None)
+    }
+
+    /// What a consumer gets of `fetched`.
+    pub(crate) fn as_batch(&self, fetched: &Fetched, start: Offset) -> FetchedBatch {
+        FetchedBatch {
+            partition: self.id.clone(),
+            bytes: fetched.bytes.clone(),
+            start,
+            next: fetched.next,
+            aborted: Arc::clone(&fetched.aborted),
+        }
+    }
+
+    fn find(&self, log: &mut Log, offset: Offset) -> Result<Place> {
+        let directory = &*self.shared.directory;
+        let number = Self::segment_of(log, offset).expect("an offset inside the log is in a segment");
+        let segment = &mut log.segments[number];
+        Ok(Place {
+            from: segment.position_before(directory, offset)?,
+            to: segment.size_bytes,
+            file: segment.file(directory)?,
+            path: segment.located(directory),
+        })
+    }
+
+    fn fetch_next_segment(&self, from: Offset, bytes_max: usize, isolation: Isolation) -> Result<Option<Fetched>> {
+        let next = {
+            let log = self.log()?;
+            let number = Self::segment_of(&log, from).map_or(0, |number| number + 1);
+            log.segments.get(number).map(|segment| segment.base)
+        };
+        match next {
+            Some(next) if next > from => self.fetch(next, bytes_max, isolation),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Offset of the first record of `batch` that is as late as `timestamp`.
+fn first_at_or_after(batch: &FetchedBatch, timestamp: i64) -> Result<Option<Offset>> {
+    let mut cursor = batch.cursor();
+    while let Some(record) = cursor.advance()? {
+        if record.timestamp >= timestamp {
+            return Ok(Some(record.offset));
+        }
+    }
+    Ok(None)
+}
+
+/// From memory: a whole chunk by reference, or several small ones gathered.
+fn from_tail(log: &Log, from: Offset, end: Offset, bytes_max: usize) -> Option<Fetched> {
+    let mut chunks = log.tail.from(from)?.take_while(|chunk| chunk.base < end);
+    let first = chunks.next()?;
+    let aborted: Arc<[AbortedTransaction]> = Arc::default();
+    if first.bytes.len() >= SMALL_CHUNK || first.bytes.len() >= bytes_max || first.next >= end {
+        return Some(Fetched { bytes: first.bytes.clone(), next: first.next, aborted });
+    }
+    let mut gathered = BytesMut::with_capacity(first.bytes.len());
+    gathered.extend_from_slice(&first.bytes);
+    let mut next = first.next;
+    for chunk in chunks {
+        if gathered.len() + chunk.bytes.len() > bytes_max.min(4 * SMALL_CHUNK) {
+            break;
+        }
+        gathered.extend_from_slice(&chunk.bytes);
+        next = chunk.next;
+    }
+    Some(Fetched { bytes: gathered.freeze(), next, aborted })
+}
+
+/// From the file: whole batches, their checksums verified. `None` if the file ends before `from`.
+fn read(place: &Place, from: Offset, end: Offset, bytes_max: usize) -> Result<Option<Fetched>> {
+    let corrupt = |malformed: crate::batch::Malformed, position: u64| malformed.at(&place.path, position);
+    let mut begin = place.from;
+    let mut wanted = bytes_max.saturating_add(INDEX_GAP);
+    loop {
+        let left = usize::try_from(place.to - begin).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut buffer = BytesMut::zeroed(wanted.min(left));
+        let read = place.file.read_at(begin, &mut buffer);
+        read.map_err(|error| Error::io("read", &place.path, error))?;
+        // Batches before the one that is looked for are stepped over by their headers.
+        let (mut start, mut position) = (0, 0);
+        let mut next = None;
+        let mut needed = HEADER_BYTES;
+        let mut is_past_end = false;
+        let mut least = Offset::ZERO;
+        while let Some(rest) = buffer.get(position..).filter(|rest| rest.len() >= HEADER_BYTES) {
+            let at = begin + position as u64;
+            let header = BatchHeader::parse(rest).map_err(|malformed| corrupt(malformed, at))?;
+            if header.len_bytes > left - position {
+                let reason = format!("batch of {} bytes is longer than the rest of the file", header.len_bytes);
+                return Err(Error::Corrupt { file: place.path.clone(), position: at, reason });
+            }
+            // The checksum does not cover the base offset; a wrong one would make readers skip what follows.
+            if header.base_offset < least {
+                let reason = format!("batch begins at offset {}, before {least}", header.base_offset);
+                return Err(Error::Corrupt { file: place.path.clone(), position: at, reason });
+            }
+            least = header.next_offset();
+            if header.next_offset() <= from {
+                position += header.len_bytes;
+                start = position;
+                continue;
+            }
+            if header.base_offset >= end {
+                is_past_end = true;
+                break;
+            }
+            let Some(batch) = rest.get(..header.len_bytes) else {
+                needed = header.len_bytes;
+                break;
+            };
+            if position - start + batch.len() > bytes_max && next.is_some() {
+                break;
+            }
+            header::verify(batch).map_err(|malformed| corrupt(malformed, at))?;
+            next = Some(header.next_offset());
+            position += header.len_bytes;
+        }
+        if let Some(next) = next {
+            let bytes = buffer.freeze().slice(start..position);
+            return Ok(Some(Fetched { bytes, next, aborted: Arc::default() }));
+        }
+        if is_past_end {
+            return Ok(None);
+        }
+        if start == 0 && buffer.len() >= needed.min(left) && needed <= wanted {
+            let reason = format!("{left} bytes at the end are less than a batch");
+            return Err(Error::Corrupt { file: place.path.clone(), position: begin, reason });
+        }
+        // Not there yet: a large batch, or a long way from the index entry.
+        begin += start as u64;
+        wanted = needed.max(bytes_max.saturating_add(INDEX_GAP));
+    }
+}

@@ -1,0 +1,196 @@
+//! Opening a partition: what interrupted work left behind goes, then the segments are found, and after a crash the end
+//! of the log is verified.
+
+use std::io;
+
+use super::{Log, Partition, Tail};
+use crate::{
+    Error, Offset, Result,
+    embedded::{
+        segment::{Segment, recovery},
+        storage::OpenMode,
+    },
+};
+
+/// What the checkpoint files say about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Everything before it was synced.
+    pub(crate) recovery_point: Offset,
+    /// The log start, where it is not the base of the first segment.
+    pub(crate) log_start: Option<Offset>,
+    /// True if the log was closed in order: nothing needs to be verified.
+    pub(crate) is_clean: bool,
+    /// True if there is a checkpoint file at all: then `recovery_point` is exact, 0 included.
+    pub(crate) is_checkpointed: bool,
+}
+
+impl Partition {
+    pub(super) fn open(&self) -> Result<Log> {
+        let mut segments = self.find_segments()?;
+        let base = segments.first().map_or(Offset::ZERO, |segment| segment.base);
+        let log_end = if self.known.is_clean { self.clean_end(&mut segments)? } else { self.recover(&mut segments)? };
+        let log_start = self.known.log_start.unwrap_or(base).max(base);
+        if log_end < log_start {
+            // The tail was lost, with records that are below the log start anyway.
+            return self.start_anew(segments, log_start);
+        }
+        Ok(Log {
+            leader_epoch: self.read_leader_epoch()?,
+            is_dirty: false,
+            recovery_point: log_end,
+            checkpointed: if self.known.is_clean { log_end } else { self.known.recovery_point.min(log_end) },
+            segments,
+            log_start,
+            log_end,
+            unsynced: Vec::new(),
+            has_new_names: false,
+            tail: Tail::default(),
+        })
+    }
+
+    /// The segments in the directory, in order, after leftovers are removed.
+    fn find_segments(&self) -> Result<Vec<Segment>> {
+        let directory = &*self.shared.directory;
+        let failure = |operation, error| Error::io(operation, directory.locate(&self.directory_name), error);
+        let entries = match directory.list(&self.directory_name) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failure("list", error)),
+        };
+        let mut segments = Vec::new();
+        for entry in entries {
+            let path = format!("{}/{}", self.directory_name, entry.name);
+            if [".deleted", ".cleaned", ".tmp"].iter().any(|end| entry.name.ends_with(end)) {
+                directory.remove(&path).map_err(|error| failure("remove a leftover in", error))?;
+            } else if let Some(base) = entry.name.strip_suffix(".log").and_then(|name| name.parse().ok()) {
+                segments.push(Segment::existing(&self.directory_name, Offset::new(base), entry.len));
+            }
+        }
+        segments.sort_unstable_by_key(|segment| segment.base);
+        Ok(segments)
+    }
+
+    /// The log end after a clean close: the batches behind the last index entry tell.
+    fn clean_end(&self, segments: &mut [Segment]) -> Result<Offset> {
+        let directory = &*self.shared.directory;
+        let Some(active) = segments.last_mut() else { return Ok(Offset::ZERO) };
+        let from = active.position_before(directory, Offset::new(i64::MAX.unsigned_abs()))?;
+        let path = active.located(directory);
+        let gapless_from = recovery::GAPS_ANYWHERE;
+        let range = recovery::Range { from, to: active.size_bytes, first: active.base, gapless_from };
+        let scanned = recovery::scan(&*active.file(directory)?, &path, range, |_, _, _| Ok(()))?;
+        match scanned.stopped {
+            None => Ok(scanned.next),
+            // A clean close leaves nothing behind the last batch.
+            Some(malformed) => Err(malformed.at(path, scanned.position)),
+        }
+    }
+
+    /// Verifies from the recovery point on and cuts what is torn; later segments go with it.
+    fn recover(&self, segments: &mut Vec<Segment>) -> Result<Offset> {
+        let directory = &*self.shared.directory;
+        let interval = self.config().index_interval_bytes;
+        let known_good = self.known.recovery_point;
+        // The segment that holds the recovery point, and all after it.
+        let first = segments.partition_point(|segment| segment.base <= known_good).saturating_sub(1);
+        let mut end = segments.get(first).map_or(Offset::ZERO, |segment| segment.base);
+        let mut cut = None;
+        let mut kept = first;
+        for segment in &mut segments[first..] {
+            // Behind the recovery point nothing was compacted: a gap means that the end of the segment before is lost.
+            if self.known.is_checkpointed && segment.base > end && kept > first {
+                cut = Some((0, format!("offsets {end} to {} are missing", segment.base)));
+                break;
+            }
+            let known_good = known_good.max(segment.base);
+            let gapless_from = if self.known.is_checkpointed { known_good } else { recovery::GAPS_ANYWHERE };
+            let recovered = segment.recover(directory, known_good, gapless_from, interval, |_, _| Ok(()))?;
+            end = recovered.next;
+            kept += 1;
+            if let Some(reason) = recovered.stopped {
+                cut = Some((recovered.dropped_bytes, reason.to_string()));
+                break;
+            }
+        }
+        let dropped = segments.split_off(kept);
+        if let Some((bytes, reason)) = cut {
+            let dropped_bytes = bytes + dropped.iter().map(|segment| segment.size_bytes).sum::<u64>();
+            if dropped_bytes > 0 {
+                tracing::warn!(partition = %self.id, %end, dropped_bytes, %reason, "cut off the end of the log, which was never synced");
+            }
+            self.remove_segments(&dropped)?;
+        }
+        for sealed in segments.iter_mut().rev().skip(1).take(kept.saturating_sub(first + 1)) {
+            sealed.seal(directory)?;
+        }
+        if end < known_good {
+            let reason = format!("the log ends at offset {end}, but everything before {known_good} was synced");
+            let file = directory.locate(&self.directory_name);
+            return Err(Error::Corrupt { file, position: 0, reason });
+        }
+        Ok(end)
+    }
+
+    /// Removes the files of segments.
+    pub(super) fn remove_segments(&self, segments: &[Segment]) -> Result<()> {
+        let directory = &*self.shared.directory;
+        for segment in segments {
+            for extension in ["index", "timeindex", "txnindex", "snapshot", "log"] {
+                match directory.remove(&segment.path(extension)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::io("remove", directory.locate(&segment.path(extension)), error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start_anew(&self, segments: Vec<Segment>, at: Offset) -> Result<Log> {
+        self.remove_segments(&segments)?;
+        Ok(Log {
+            segments: Vec::new(),
+            log_start: at,
+            log_end: at,
+            recovery_point: at,
+            checkpointed: at,
+            is_dirty: false,
+            unsynced: Vec::new(),
+            has_new_names: true,
+            tail: Tail::default(),
+            leader_epoch: self.read_leader_epoch()?,
+        })
+    }
+
+    /// The last epoch in `leader-epoch-checkpoint`: 0, unless the directory comes from a Kafka broker.
+    fn read_leader_epoch(&self) -> Result<i32> {
+        let path = format!("{}/leader-epoch-checkpoint", self.directory_name);
+        let bytes = crate::embedded::storage::read_small(&*self.shared.directory, &path)?;
+        let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
+        let last = text.lines().skip(2).filter_map(|line| line.split(' ').next()?.parse().ok()).last();
+        Ok(last.unwrap_or(0))
+    }
+
+    /// Makes the directory and the two small files that Kafka keeps in it.
+    pub(super) fn create_directory(&self, first: Offset) -> Result<()> {
+        let directory = &*self.shared.directory;
+        let create = || -> io::Result<()> {
+            directory.create_dir(&self.directory_name)?;
+            let id = super::super::topics_file::encode_id(self.topic_id);
+            let files = [
+                ("partition.metadata", format!("version: 0\ntopic_id: {id}\n")),
+                ("leader-epoch-checkpoint", format!("0\n1\n0 {first}\n")),
+            ];
+            for (name, contents) in files {
+                let file = directory.open(&format!("{}/{name}", self.directory_name), OpenMode::Create)?;
+                file.truncate(0)?;
+                file.write_at(0, contents.as_bytes())?;
+                file.sync()?;
+            }
+            Ok(())
+        };
+        create().map_err(|error| Error::io("create", directory.locate(&self.directory_name), error))
+    }
+}

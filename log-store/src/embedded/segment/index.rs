@@ -1,0 +1,167 @@
+//! A sparse index of a segment: fixed-size entries in rising order, found by binary search.
+//!
+//! New entries stay in memory until the index is stored (when the segment is sealed, at a checkpoint, at a clean close);
+//! stored ones are read from the file when they are needed, so an idle segment costs no memory. An index carries no
+//! checksum: whoever uses an entry compares it with the batch it points to, and has the index rebuilt if they differ.
+
+use std::{io, sync::Arc};
+
+use crate::{
+    Error, Offset, Result,
+    embedded::storage::{Directory, OpenMode, SegmentFile},
+};
+
+/// One entry. Keys rise strictly.
+pub(crate) trait IndexEntry: Copy {
+    /// Bytes in the file.
+    const SIZE: usize;
+
+    /// What the index is searched by.
+    fn key(&self) -> i64;
+
+    /// Appends the entry's bytes.
+    fn encode(&self, base: Offset, out: &mut Vec<u8>);
+
+    /// Reads the entry from [`Self::SIZE`] bytes.
+    fn decode(base: Offset, bytes: &[u8]) -> Self;
+}
+
+/// The entries of one segment.
+pub(crate) struct Index<E> {
+    path: String,
+    base: Offset,
+    file: Option<Arc<dyn SegmentFile>>,
+    /// Entries in the file.
+    stored: u64,
+    /// Entries after them.
+    fresh: Vec<E>,
+    /// The last of all.
+    last: Option<E>,
+}
+
+impl<E: IndexEntry> Index<E> {
+    /// An index without entries; nothing is written yet.
+    pub(crate) fn new(path: String, base: Offset) -> Self {
+        Index { path, base, file: None, stored: 0, fresh: Vec::new(), last: None }
+    }
+
+    /// Opens a stored index. `None` if the file is missing, cut in the middle of an entry, or does not end with an
+    /// entry that `fits`: it must be rebuilt.
+    pub(crate) fn open(
+        directory: &dyn Directory,
+        path: String,
+        base: Offset,
+        fits: impl Fn(&E) -> bool,
+    ) -> Result<Option<Self>> {
+        let mut index = Index::new(path, base);
+        let opened = directory.open(&index.path, OpenMode::Existing).and_then(|file| Ok((file.len()?, file)));
+        let (len, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(index.failure("open", directory, error)),
+        };
+        let size = E::SIZE as u64;
+        if len % size != 0 {
+            return Ok(None);
+        }
+        index.stored = len / size;
+        index.file = Some(file);
+        if index.stored > 0 {
+            index.last = Some(index.read(directory, index.stored - 1)?);
+        }
+        Ok(index.last.as_ref().is_none_or(fits).then_some(index))
+    }
+
+    /// The last entry.
+    pub(crate) fn last(&self) -> Option<E> {
+        self.last
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> u64 {
+        self.stored + self.fresh.len() as u64
+    }
+
+    /// Adds an entry after all others.
+    pub(crate) fn push(&mut self, entry: E) {
+        self.fresh.push(entry);
+        self.last = Some(entry);
+    }
+
+    /// The last entry whose key is at most `key`.
+    pub(crate) fn floor(&self, directory: &dyn Directory, key: i64) -> Result<Option<E>> {
+        let fresh = self.fresh.partition_point(|entry| entry.key() <= key);
+        if fresh > 0 {
+            return Ok(Some(self.fresh[fresh - 1]));
+        }
+        let (mut low, mut high) = (0, self.stored);
+        let mut found = None;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = self.read(directory, middle)?;
+            if entry.key() <= key {
+                found = Some(entry);
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets entries from the end for as long as `goes` says so.
+    pub(crate) fn pop_while(&mut self, directory: &dyn Directory, goes: impl Fn(&E) -> bool) -> Result<()> {
+        while let Some(last) = self.last
+            && goes(&last)
+        {
+            if self.fresh.pop().is_none() {
+                self.stored -= 1;
+            }
+            self.last = match self.fresh.last() {
+                Some(entry) => Some(*entry),
+                None if self.stored > 0 => Some(self.read(directory, self.stored - 1)?),
+                None => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// Writes what is not in the file yet and cuts the file to its length. Not synced.
+    pub(crate) fn store(&mut self, directory: &dyn Directory) -> Result<()> {
+        let mut bytes = Vec::with_capacity(self.fresh.len() * E::SIZE);
+        for entry in &self.fresh {
+            entry.encode(self.base, &mut bytes);
+        }
+        let write = || -> io::Result<Arc<dyn SegmentFile>> {
+            let file = match &self.file {
+                Some(file) => Arc::clone(file),
+                None => directory.open(&self.path, OpenMode::Create)?,
+            };
+            let position = self.stored * E::SIZE as u64;
+            file.write_at(position, &bytes)?;
+            file.truncate(position + bytes.len() as u64)?;
+            Ok(file)
+        };
+        self.file = Some(write().map_err(|error| self.failure("write", directory, error))?);
+        self.stored += self.fresh.len() as u64;
+        self.fresh = Vec::new();
+        Ok(())
+    }
+
+    /// The file, once stored, for a sync.
+    pub(crate) fn file(&self) -> Option<&Arc<dyn SegmentFile>> {
+        self.file.as_ref()
+    }
+
+    fn read(&self, directory: &dyn Directory, number: u64) -> Result<E> {
+        let mut bytes = [0; 16];
+        let bytes = &mut bytes[..E::SIZE];
+        let file = self.file.as_ref().expect("stored entries are in a file");
+        file.read_at(number * E::SIZE as u64, bytes).map_err(|error| self.failure("read", directory, error))?;
+        Ok(E::decode(self.base, bytes))
+    }
+
+    fn failure(&self, operation: &'static str, directory: &dyn Directory, error: io::Error) -> Error {
+        Error::io(operation, directory.locate(&self.path), error)
+    }
+}

@@ -1,0 +1,128 @@
+//! Group commit: one sync serves every writer that waits, whatever partitions they wrote to.
+//!
+//! There is no thread of its own. Writers that wait take turns in rounds: the first starts a round over all partitions
+//! that have unsynced bytes, and every other waiter helps, each syncing one partition at a time. Whatever was appended
+//! before a wait began is durable when it ends. No lock of a partition is held during a sync.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{log_shared::Shared, partition::Partition};
+use crate::{Error, Result};
+
+/// The state of group commit.
+#[derive(Default)]
+pub(crate) struct Syncer {
+    state: Mutex<Rounds>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Rounds {
+    /// Partitions with unsynced bytes that no round has taken yet. Each is in it once.
+    dirty: Vec<Arc<Partition>>,
+    /// Bytes appended since the last round began.
+    dirty_bytes: u64,
+    /// Rounds that are over.
+    finished: u64,
+    /// The round under way.
+    round: Option<Round>,
+    /// Bytes of finished rounds since the last checkpoint.
+    bytes_since_checkpoint: u64,
+}
+
+struct Round {
+    left: Vec<Arc<Partition>>,
+    /// Partitions that somebody syncs right now.
+    in_hand: usize,
+    bytes: u64,
+}
+
+impl Syncer {
+    /// Notes that a partition has unsynced bytes; `newly` if it had none before. True if it is time to wait for a
+    /// sync, because more than `bytes_max` are unsynced.
+    pub(crate) fn note(&self, partition: &Arc<Partition>, newly: bool, bytes: u64, bytes_max: u64) -> bool {
+        let mut state = self.state.lock();
+        if newly {
+            state.dirty.push(Arc::clone(partition));
+        }
+        state.dirty_bytes += bytes;
+        state.dirty_bytes > bytes_max
+    }
+
+    /// Returns once everything appended before this call survives a power cut. True if a checkpoint is due, which the
+    /// caller should then make.
+    ///
+    /// # Errors
+    ///
+    /// If a sync failed, now or earlier: the log is poisoned.
+    pub(crate) fn wait(&self, shared: &Shared) -> Result<bool> {
+        let mut state = self.state.lock();
+        // A round under way may have passed our partition already; the one after it has not.
+        let ours = state.finished + 1 + u64::from(state.round.is_some());
+        let mut checkpoint_is_due = false;
+        loop {
+            shared.check()?;
+            if state.finished >= ours {
+                return Ok(checkpoint_is_due);
+            }
+            match &mut state.round {
+                None => {
+                    let left = std::mem::take(&mut state.dirty);
+                    let bytes = std::mem::take(&mut state.dirty_bytes);
+                    if left.len() > 1 {
+                        self.changed.notify_all();
+                    }
+                    state.round = Some(Round { left, in_hand: 0, bytes });
+                }
+                Some(round) if round.left.is_empty() && round.in_hand == 0 => {
+                    state.bytes_since_checkpoint += round.bytes;
+                    state.round = None;
+                    state.finished += 1;
+                    if state.bytes_since_checkpoint >= shared.config.checkpoint_bytes {
+                        state.bytes_since_checkpoint = 0;
+                        checkpoint_is_due = true;
+                    }
+                    self.changed.notify_all();
+                }
+                Some(round) => match round.left.pop() {
+                    None => self.changed.wait(&mut state),
+                    Some(partition) => {
+                        round.in_hand += 1;
+                        drop(state);
+                        let result = partition.sync();
+                        state = self.state.lock();
+                        if let Err(error) = result {
+                            return Err(self.fail(shared, state, &error));
+                        }
+                        if let Some(round) = &mut state.round {
+                            round.in_hand -= 1;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Wakes everybody, to see that the log is poisoned.
+    pub(crate) fn wake_all(&self) {
+        // Under the lock, so that nobody is between its look at the failure and its wait.
+        let _state = self.state.lock();
+        self.changed.notify_all();
+    }
+
+    /// Forgets what was to be synced.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.dirty.clear();
+        state.round = None;
+    }
+
+    fn fail(&self, shared: &Shared, state: parking_lot::MutexGuard<'_, Rounds>, error: &Error) -> Error {
+        drop(state);
+        let reason = error.to_string();
+        shared.poison(&reason);
+        Error::Poisoned { reason }
+    }
+}

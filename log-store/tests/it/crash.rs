@@ -1,0 +1,226 @@
+//! Power cuts and failing disks, on the disk in memory: nothing acknowledged is lost, and what else survives is a
+//! prefix.
+
+use std::sync::Arc;
+
+use log_store::{
+    Error, ErrorKind, RecordView,
+    client::{LogClient, ProducerConfig, StartAt},
+    embedded::{
+        EmbeddedLog, LogConfig,
+        storage::{CrashPlan, Directory, Faults, MemoryDirectory, OpenMode},
+    },
+};
+use proptest::prelude::*;
+
+use crate::support::{create, open_in, partition, produce, read, read_from};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn after_a_power_cut_the_log_is_a_prefix_with_all_that_was_acknowledged(
+        steps in prop::collection::vec((1_usize..400, any::<bool>()), 1..60),
+        segment_bytes in 1_024_u32..20_000,
+        crashes in prop::collection::vec(any::<u64>(), 1..4),
+    ) {
+        let mut directory = MemoryDirectory::new();
+        let config = LogConfig { checkpoint_bytes: 5_000, preallocate_bytes: 3_000, ..LogConfig::default() };
+        let t = partition("t", 0);
+        let mut written = 0_u64;
+        let mut per_life = steps.chunks(steps.len().div_ceil(crashes.len()));
+        for seed in crashes {
+            let log = EmbeddedLog::open_in(Arc::new(directory.clone()), config.clone()).unwrap();
+            if log.admin().unwrap().list_topics().unwrap().is_empty() {
+                create(&log, "t", 1, &[("segment.bytes", &segment_bytes.to_string()), ("index.interval.bytes", "100")]);
+            }
+            // Small batches: many are appended and not acknowledged.
+            let mut producer = log.producer(&ProducerConfig { batch_bytes: 500, ..ProducerConfig::default() }).unwrap();
+            let handle = producer.open(&t).unwrap();
+            let mut acknowledged = written;
+            for (len, is_flushed) in per_life.next().unwrap_or_default() {
+                let value = format!("{written:>len$}");
+                producer.send(handle, RecordView::new(written as i64, None, Some(value.as_bytes()))).unwrap();
+                written += 1;
+                if *is_flushed {
+                    producer.flush().unwrap();
+                    acknowledged = written;
+                }
+            }
+            let image = directory.crash(CrashPlan::Random(seed));
+            std::mem::forget(producer);
+            std::mem::forget(log);
+            directory = image;
+            let log = EmbeddedLog::open_in(Arc::new(directory.clone()), config.clone()).unwrap();
+            let survived = read(&log, &t);
+            prop_assert!(survived.len() as u64 >= acknowledged, "{} of {acknowledged} acknowledged", survived.len());
+            for (index, value) in survived.iter().enumerate() {
+                prop_assert_eq!(value.trim(), index.to_string());
+            }
+            written = survived.len() as u64;
+            // The next life begins with another crash, without a close in order.
+            let image = directory.crash(CrashPlan::ProcessOnly);
+            std::mem::forget(log);
+            directory = image;
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_until_the_log_is_reopened() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    produce(&log, &t, &["safe"]).unwrap();
+    directory.set_faults(Faults { failing_sync: Some(0), ..Faults::default() });
+    for _ in 0..3 {
+        let refused = produce(&log, &t, &["in doubt"]).unwrap_err();
+        assert!(matches!(refused, Error::Poisoned { .. }), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::Reopen);
+    }
+    drop(log);
+    let log = open_in(&directory.crash(CrashPlan::LoseAll));
+    assert_eq!(read(&log, &t), ["safe"]);
+    produce(&log, &t, &["again"]).unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_the_append_and_takes_the_next_one_once_there_is_space() {
+    let directory = MemoryDirectory::new();
+    let config = LogConfig { preallocate_bytes: 0, ..LogConfig::default() };
+    let log = EmbeddedLog::open_in(Arc::new(directory.clone()), config).unwrap();
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    produce(&log, &t, &["a"]).unwrap();
+    for capacity in [0, 1_000, 1_040] {
+        directory.set_faults(Faults { capacity_bytes: Some(capacity), ..Faults::default() });
+        let refused = produce(&log, &t, &[&"x".repeat(1_000)]).unwrap_err();
+        assert!(refused.is_storage_full() && refused.kind() == ErrorKind::Retry, "{refused}");
+        assert_eq!(read(&log, &t), ["a"]);
+    }
+    directory.set_faults(Faults::default());
+    produce(&log, &t, &["b"]).unwrap();
+    log.close().unwrap();
+    assert_eq!(read(&open_in(&directory), &t), ["a", "b"]);
+}
+
+#[test]
+fn a_failed_write_ends_the_log_and_leaves_nothing_half_written() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    produce(&log, &t, &["a"]).unwrap();
+    directory.set_faults(Faults { failing_write: Some(0), ..Faults::default() });
+    let failed = produce(&log, &t, &["b"]).unwrap_err();
+    assert!(matches!(failed, Error::Io { .. }), "{failed}");
+    assert!(matches!(produce(&log, &t, &["c"]).unwrap_err(), Error::Poisoned { .. }));
+    drop(log);
+    let log = open_in(&directory.crash(CrashPlan::ProcessOnly));
+    assert_eq!(read(&log, &t), ["a"]);
+}
+
+/// Name of the only segment's file.
+const SEGMENT: &str = "t-0/00000000000000000000.log";
+
+fn flip(directory: &MemoryDirectory, path: &str, position: u64) {
+    let file = directory.open(path, OpenMode::Existing).unwrap();
+    let mut byte = [0];
+    file.read_at(position, &mut byte).unwrap();
+    file.write_at(position, &[byte[0] ^ 0x10]).unwrap();
+    file.sync().unwrap();
+}
+
+#[test]
+fn a_changed_bit_is_found_by_the_reader_and_hurts_no_other_partition() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    create(&log, "u", 1, &[]);
+    let (t, u) = (partition("t", 0), partition("u", 0));
+    produce(&log, &t, &["a", "b", "c"]).unwrap();
+    produce(&log, &u, &["fine"]).unwrap();
+    log.close().unwrap();
+    let len = directory.open(SEGMENT, OpenMode::Existing).unwrap().len().unwrap();
+    // In the middle batch: the last one is checked when the log is opened.
+    flip(&directory, SEGMENT, len / 2);
+    let log = open_in(&directory);
+    assert_eq!(read(&log, &u), ["fine"]);
+    for _ in 0..2 {
+        let error = read_from(&log, &t, StartAt::Beginning).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains(SEGMENT), "{error}");
+    }
+}
+
+#[test]
+fn damage_below_the_recovery_point_is_no_torn_tail() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    produce(&log, &t, &["a", "b", "c"]).unwrap();
+    log.close().unwrap();
+    // Opened, and then a crash: the recovery point is 3.
+    let log = open_in(&directory);
+    assert_eq!(read(&log, &t).len(), 3);
+    let after = directory.crash(CrashPlan::LoseAll);
+    flip(&after, SEGMENT, 70);
+    let log = open_in(&after);
+    let error = read_from(&log, &t, StartAt::Beginning).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(produce(&log, &t, &["d"]).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_missing_or_damaged_index_is_rebuilt() {
+    for damage in ["remove", "cut", "zero"] {
+        let directory = MemoryDirectory::new();
+        let log = open_in(&directory);
+        create(&log, "t", 1, &[("index.interval.bytes", "0")]);
+        let t = partition("t", 0);
+        produce(&log, &t, &["a", "b", "c", "d"]).unwrap();
+        log.close().unwrap();
+        for extension in ["index", "timeindex"] {
+            let path = SEGMENT.replace("log", extension);
+            let file = directory.open(&path, OpenMode::Existing).unwrap();
+            let len = file.len().unwrap();
+            assert!(len > 0, "{path} has entries");
+            match damage {
+                "remove" => directory.remove(&path).unwrap(),
+                "cut" => file.truncate(len - 3).unwrap(),
+                _ => file.write_at(0, &vec![0; usize::try_from(len).unwrap()]).unwrap(),
+            }
+        }
+        let log = open_in(&directory);
+        assert_eq!(read(&log, &t), ["a", "b", "c", "d"], "{damage}");
+        assert_eq!(read_from(&log, &t, crate::support::at(2)).unwrap(), ["c", "d"], "{damage}");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_costs_a_longer_recovery_and_no_more() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    produce(&log, &t, &["a", "b"]).unwrap();
+    let after = directory.crash(CrashPlan::LoseAll);
+    let checkpoint = after.open("recovery-point-offset-checkpoint", OpenMode::Create).unwrap();
+    checkpoint.write_at(0, b"nonsense").unwrap();
+    let log = open_in(&after);
+    assert_eq!(read(&log, &t), ["a", "b"]);
+}
+
+#[test]
+fn a_damaged_table_of_topics_is_not_guessed() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    log.close().unwrap();
+    flip(&directory, "topics", 5);
+    let error = EmbeddedLog::open_in(Arc::new(directory), LogConfig::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("topics"), "{error}");
+}

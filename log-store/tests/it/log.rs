@@ -1,0 +1,253 @@
+//! Topics, records and positions of a log in memory.
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use log_store::{
+    Error, Offset, RecordView, TopicName,
+    client::{
+        ConsumerConfig, Isolation, LogClient, NewTopic, OffsetReset, OffsetSpec, Polled, ProducerConfig, StartAt,
+    },
+    embedded::{Durability, EmbeddedLog, LogConfig, storage::MemoryDirectory},
+};
+
+use crate::support::{at, create, open_in, partition, produce, producer, read, read_from};
+
+#[test]
+fn what_is_produced_is_read_from_memory_and_again_after_reopening() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "clicks", 2, &[]);
+    produce(&log, &partition("clicks", 1), &["a", "b", "c"]).unwrap();
+    assert_eq!(read(&log, &partition("clicks", 1)), ["a", "b", "c"]);
+    assert_eq!(read_from(&log, &partition("clicks", 1), at(1)).unwrap(), ["b", "c"]);
+    assert!(read(&log, &partition("clicks", 0)).is_empty());
+    log.close().unwrap();
+
+    let log = open_in(&directory);
+    assert_eq!(read(&log, &partition("clicks", 1)), ["a", "b", "c"]);
+    produce(&log, &partition("clicks", 1), &["d"]).unwrap();
+    assert_eq!(read(&log, &partition("clicks", 1)), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn records_are_found_over_many_segments_by_offset_and_by_time() {
+    let directory = MemoryDirectory::new();
+    // No tail in memory: everything is read from files.
+    let config = LogConfig { tail_bytes_max: 0, durability: Durability::Never, ..LogConfig::default() };
+    let log = EmbeddedLog::open_in(std::sync::Arc::new(directory.clone()), config).unwrap();
+    create(&log, "t", 1, &[("segment.bytes", "40000"), ("index.interval.bytes", "200")]);
+    let t = partition("t", 0);
+    let mut producer = producer(&log);
+    let handle = producer.open(&t).unwrap();
+    for number in 0..3_000_i64 {
+        // Every third time is late.
+        let timestamp = if number % 3 == 2 { 10 * number - 500 } else { 10 * number };
+        producer.send(handle, RecordView::new(timestamp, None, Some(number.to_string().as_bytes()))).unwrap();
+        if number % 7 == 0 {
+            producer.flush().unwrap();
+        }
+    }
+    producer.flush().unwrap();
+    for again in 0..2 {
+        let log = if again == 0 {
+            log.clone()
+        } else {
+            open_in(&directory.crash(log_store::embedded::storage::CrashPlan::ProcessOnly))
+        };
+        let all = read(&log, &t);
+        assert!(all.iter().enumerate().all(|(index, value)| *value == index.to_string()));
+        assert_eq!(all.len(), 3_000);
+        for from in (0..3_000).step_by(97) {
+            let rest = read_from(&log, &t, at(from)).unwrap();
+            assert_eq!((rest.first(), rest.len() as u64), (Some(&from.to_string()), 3_000 - from));
+        }
+        let mut admin = log.admin().unwrap();
+        for number in (0..2_900_i64).step_by(89) {
+            let found = admin.list_offset(&t, OffsetSpec::Timestamp(10 * number)).unwrap().unwrap();
+            let expected = if number % 3 == 2 { number + 1 } else { number };
+            assert_eq!(found, Offset::new(expected as u64), "first record not before {}", 10 * number);
+        }
+        assert_eq!(admin.list_offset(&t, OffsetSpec::Timestamp(1_000_000)).unwrap(), None);
+    }
+}
+
+#[test]
+fn topics_are_listed_described_changed_and_deleted_durably() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "a", 3, &[("cleanup.policy", "compact")]);
+    create(&log, "b", 1, &[]);
+    let a = TopicName::new("a").unwrap();
+    let change = BTreeMap::from([("retention.ms".to_owned(), Some("5".to_owned()))]);
+    log.alter_topic(&a, &change).unwrap();
+    produce(&log, &partition("b", 0), &["gone"]).unwrap();
+    let mut admin = log.admin().unwrap();
+    admin.delete_topics(&[TopicName::new("b").unwrap()]).unwrap();
+    let refused = admin.create_topics(&[NewTopic::new(a.clone(), 1)]).unwrap_err();
+    assert!(matches!(refused, Error::TopicExists { .. }), "{refused}");
+    let described = admin.describe_topic(&a).unwrap().unwrap();
+    drop(admin);
+    drop(log);
+
+    let log = open_in(&directory);
+    let mut admin = log.admin().unwrap();
+    assert_eq!(admin.list_topics().unwrap(), [a.clone()]);
+    let again = admin.describe_topic(&a).unwrap().unwrap();
+    assert_eq!(again, described);
+    assert_eq!((again.partitions, again.config["retention.ms"].as_str()), (3, "5"));
+    let missing = read_from(&log, &partition("b", 0), StartAt::Beginning).unwrap_err();
+    assert!(matches!(missing, Error::UnknownTopic { .. }), "{missing}");
+    // A topic of the same name is another topic.
+    create(&log, "b", 1, &[]);
+    assert!(read(&log, &partition("b", 0)).is_empty());
+}
+
+#[test]
+fn deleted_records_stay_deleted() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    produce(&log, &t, &["a", "b", "c"]).unwrap();
+    let mut admin = log.admin().unwrap();
+    admin.delete_records(&[(t.clone(), Offset::new(2))]).unwrap();
+    assert!(admin.delete_records(&[(t.clone(), Offset::new(4))]).is_err());
+    assert_eq!(read(&log, &t), ["c"]);
+    assert!(matches!(read_from(&log, &t, at(1)), Err(Error::OffsetOutOfRange { .. })));
+    // A crash does not bring them back.
+    let log = open_in(&directory.crash(log_store::embedded::storage::CrashPlan::LoseAll));
+    assert_eq!(read(&log, &t), ["c"]);
+}
+
+#[test]
+fn a_position_outside_the_log_is_reset_as_configured() {
+    let log = open_in(&MemoryDirectory::new());
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    produce(&log, &t, &["a", "b", "c"]).unwrap();
+    log.admin().unwrap().delete_records(&[(t.clone(), Offset::new(1))]).unwrap();
+    for (reset, position) in [(OffsetReset::Earliest, 1), (OffsetReset::Latest, 3)] {
+        let mut consumer = log.consumer(&ConsumerConfig { offset_reset: reset, ..ConsumerConfig::default() }).unwrap();
+        consumer.assign(&[(t.clone(), at(77))]).unwrap();
+        let polled = consumer.poll(Duration::ZERO).unwrap();
+        match polled {
+            Polled::Batch(batch) => assert_eq!(batch.start, Offset::new(position)),
+            other => assert!(matches!(other, Polled::Idle) && position == 3, "{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_waiting_consumer_is_told_of_new_records_and_of_its_waker() {
+    let log = open_in(&MemoryDirectory::new());
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
+    consumer.assign(&[(t.clone(), StartAt::Beginning)]).unwrap();
+    assert!(matches!(consumer.poll(Duration::ZERO).unwrap(), Polled::Idle));
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(20));
+            produce(&log, &t, &["late"]).unwrap();
+        });
+        assert!(matches!(consumer.poll(Duration::from_secs(60)).unwrap(), Polled::Batch(_)));
+        let waker = consumer.waker();
+        scope.spawn(move || waker.wake());
+        assert!(matches!(consumer.poll(Duration::from_secs(60)).unwrap(), Polled::Idle));
+    });
+    assert!(begin.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn partitions_take_turns_and_a_paused_one_waits() {
+    let log = open_in(&MemoryDirectory::new());
+    create(&log, "t", 3, &[]);
+    let big = "x".repeat(20_000);
+    for number in 0..3 {
+        produce(&log, &partition("t", number), &[&big, &big]).unwrap();
+    }
+    let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
+    let all: Vec<_> = (0..3).map(|number| (partition("t", number), StartAt::Beginning)).collect();
+    consumer.assign(&all).unwrap();
+    consumer.pause(&[partition("t", 1)]);
+    let mut next = || match consumer.poll(Duration::ZERO).unwrap() {
+        Polled::Batch(batch) => Some(batch.partition.partition),
+        _ => None,
+    };
+    assert_eq!([next(), next(), next(), next(), next()], [Some(0), Some(2), Some(0), Some(2), None]);
+    consumer.resume(&[partition("t", 1)]);
+    assert!(matches!(consumer.poll(Duration::ZERO).unwrap(), Polled::Batch(batch) if batch.partition.partition == 1));
+}
+
+#[test]
+fn a_record_beyond_the_limit_is_refused_alone() {
+    let log = open_in(&MemoryDirectory::new());
+    create(&log, "t", 1, &[("max.message.bytes", "1000")]);
+    let t = partition("t", 0);
+    let mut producer = producer(&log);
+    let handle = producer.open(&t).unwrap();
+    producer.send(handle, RecordView::new(1, None, Some(b"small"))).unwrap();
+    let refused = producer.send(handle, RecordView::new(1, None, Some(&[0; 1000]))).unwrap_err();
+    assert!(refused.to_string().contains("max.message.bytes, 1000"), "{refused}");
+    producer.send(handle, RecordView::new(1, None, Some(b"small"))).unwrap();
+    producer.flush().unwrap();
+    assert_eq!(producer.acknowledged(handle), Some(Offset::new(2)));
+    assert_eq!(read(&log, &t), ["small", "small"]);
+}
+
+#[test]
+fn a_sync_of_one_serves_all_who_wait() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 8, &[]);
+    let rounds = 50;
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let log = &log;
+            scope.spawn(move || {
+                let mut producer = producer(log);
+                let handle = producer.open(&partition("t", number)).unwrap();
+                for round in 0..rounds {
+                    producer.send(handle, RecordView::new(round, None, Some(b"x"))).unwrap();
+                    producer.flush().unwrap();
+                }
+            });
+        }
+    });
+    let after = open_in(&directory.crash(log_store::embedded::storage::CrashPlan::LoseAll));
+    let mut consumer = after.consumer(&ConsumerConfig::default()).unwrap();
+    for number in 0..8 {
+        let end = consumer.end_offset(&partition("t", number), Isolation::ReadUncommitted).unwrap();
+        assert_eq!(end, Offset::new(rounds as u64));
+    }
+}
+
+#[test]
+fn log_append_time_is_the_time_of_the_log() {
+    let log = open_in(&MemoryDirectory::new());
+    create(&log, "t", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    let t = partition("t", 0);
+    produce(&log, &t, &["a"]).unwrap();
+    let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
+    consumer.assign(&[(t, StartAt::Beginning)]).unwrap();
+    let Polled::Batch(batch) = consumer.poll(Duration::ZERO).unwrap() else { panic!("no batch") };
+    let record = batch.cursor().advance().unwrap().unwrap();
+    assert!(record.timestamp > 1_600_000_000_000, "{}", record.timestamp);
+}
+
+#[test]
+fn a_closed_log_says_so() {
+    let log = open_in(&MemoryDirectory::new());
+    create(&log, "t", 1, &[]);
+    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+    let handle = producer.open(&partition("t", 0)).unwrap();
+    log.close().unwrap();
+    producer.send(handle, RecordView::new(1, None, None)).unwrap();
+    let error = producer.flush().unwrap_err().to_string();
+    assert!(error.contains("the log was closed"), "{error}");
+}

@@ -1,0 +1,73 @@
+//! What the scenarios need of the API: open, write, read. They know only data.
+
+use std::{sync::Arc, time::Duration};
+
+use log_store::{
+    Offset, RecordView, Result, TopicName, TopicPartition,
+    client::{ConsumerConfig, Isolation, LogClient, NewTopic, OffsetReset, Polled, Producer, ProducerConfig, StartAt},
+    embedded::{EmbeddedLog, LogConfig, storage::MemoryDirectory},
+};
+
+/// Partition `number` of topic `topic`.
+pub(crate) fn partition(topic: &str, number: u32) -> TopicPartition {
+    TopicPartition::new(TopicName::new(topic).unwrap(), number)
+}
+
+/// A log in memory.
+pub(crate) fn open_in(directory: &MemoryDirectory) -> EmbeddedLog {
+    EmbeddedLog::open_in(Arc::new(directory.clone()), LogConfig::default()).unwrap()
+}
+
+/// Creates a topic with settings.
+pub(crate) fn create(log: &EmbeddedLog, topic: &str, partitions: u32, config: &[(&str, &str)]) {
+    let mut new = NewTopic::new(TopicName::new(topic).unwrap(), partitions);
+    for (name, value) in config {
+        new = new.with_config(*name, *value);
+    }
+    log.admin().unwrap().create_topics(&[new]).unwrap();
+}
+
+/// A producer with default settings.
+pub(crate) fn producer(log: &EmbeddedLog) -> Box<dyn Producer> {
+    log.producer(&ProducerConfig::default()).unwrap()
+}
+
+/// Sends values to one partition, a flush after each; the timestamp is the value's place.
+pub(crate) fn produce(log: &EmbeddedLog, to: &TopicPartition, values: &[&str]) -> Result<()> {
+    let mut producer = producer(log);
+    let handle = producer.open(to)?;
+    for (index, value) in values.iter().enumerate() {
+        producer.send(handle, RecordView::new(index as i64, None, Some(value.as_bytes())))?;
+        producer.flush()?;
+    }
+    Ok(())
+}
+
+/// All values from `start` on that are there now.
+pub(crate) fn read_from(log: &EmbeddedLog, from: &TopicPartition, start: StartAt) -> Result<Vec<String>> {
+    let config = ConsumerConfig { offset_reset: OffsetReset::None, ..ConsumerConfig::default() };
+    let mut consumer = log.consumer(&config)?;
+    consumer.assign(&[(from.clone(), start)])?;
+    let end = consumer.end_offset(from, Isolation::ReadCommitted)?;
+    let mut values = Vec::new();
+    while consumer.position(from).unwrap_or(end) < end {
+        if let Polled::Batch(batch) = consumer.poll(Duration::from_secs(5))? {
+            let mut cursor = batch.cursor();
+            while let Some(record) = cursor.advance()? {
+                let view = cursor.view(&record);
+                values.push(String::from_utf8(view.value.unwrap_or_default().to_vec()).unwrap());
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// All values.
+pub(crate) fn read(log: &EmbeddedLog, from: &TopicPartition) -> Vec<String> {
+    read_from(log, from, StartAt::Beginning).unwrap()
+}
+
+/// An offset.
+pub(crate) fn at(offset: u64) -> StartAt {
+    StartAt::Offset(Offset::new(offset))
+}
