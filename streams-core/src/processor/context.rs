@@ -1,6 +1,6 @@
 //! What a processor may ask of its surroundings.
 
-use std::{marker::PhantomData, time::Duration};
+use std::{convert::Infallible, marker::PhantomData, time::Duration};
 
 use log_store::Headers;
 
@@ -74,6 +74,13 @@ impl<'a, KOut, VOut> ProcessorContext<'a, KOut, VOut> {
         VOut: 'static,
     {
         self.at.forward_to(child.0, record)
+    }
+
+    /// The same task without the way to the children: for code that looks into stores on behalf of processors of any
+    /// type.
+    #[inline]
+    pub fn lookup(&mut self) -> ProcessorContext<'_, Infallible, Infallible> {
+        ProcessorContext::new(self.at.reborrow())
     }
 
     /// True if nothing is connected after this node: computing a result would be in vain.

@@ -52,6 +52,12 @@ pub(crate) fn at_node<R>(
 }
 
 impl Position<'_> {
+    /// The same place, for a shorter time.
+    #[inline]
+    pub(crate) fn reborrow(&mut self) -> Position<'_> {
+        Position { after: self.after, base: self.base, children: self.children, task: self.task }
+    }
+
     /// Hands the record in `slot` to one child.
     #[inline]
     fn dispatch(&mut self, child: u32, slot: &mut dyn Any) -> ProcessResult {

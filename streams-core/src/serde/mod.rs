@@ -57,6 +57,11 @@ pub trait Serde<T>: Send + Sync + 'static {
     /// If the value has no representation.
     fn serialize(&self, value: &T, out: &mut Vec<u8>) -> Result<Encoded, SerdeError>;
 
+    /// Which of the bytes of a serialised key choose its partition: all of them. A windowed key goes where its key goes.
+    fn partition_bytes<'a>(&self, serialized: &'a [u8]) -> &'a [u8] {
+        serialized
+    }
+
     /// Reads a value; `None` is null.
     ///
     /// # Errors

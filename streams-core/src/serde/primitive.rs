@@ -157,6 +157,10 @@ impl<T, S: Serde<T>> Serde<Option<T>> for OptionSerde<S> {
         }
     }
 
+    fn partition_bytes<'a>(&self, serialized: &'a [u8]) -> &'a [u8] {
+        self.0.partition_bytes(serialized)
+    }
+
     #[inline]
     fn deserialize(&self, bytes: Option<&[u8]>) -> Result<Option<T>, SerdeError> {
         match bytes {

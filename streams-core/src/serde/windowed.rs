@@ -1,6 +1,6 @@
 //! Windowed keys, as Kafka lays them out: the key, then its window in eight-byte big-endian milliseconds.
 
-use super::{Encoded, Serde, SerdeError, SharedSerde};
+use super::{Data, Encoded, Serde, SerdeError, SharedSerde, default_serde};
 
 /// A span of event time, in milliseconds. Whether `end` belongs to it depends on the kind: not for time windows, yes for
 /// session windows (the times of their first and last record).
@@ -56,11 +56,31 @@ impl<K> TimeWindowedSerde<K> {
     }
 }
 
+impl<K: Data> Default for TimeWindowedSerde<K> {
+    /// Windows of unknown size: they are read with an end at the end of time.
+    fn default() -> Self {
+        TimeWindowedSerde { inner: default_serde(), size_ms: i64::MAX }
+    }
+}
+
+/// The default is for time windows; keys of sessions have their serde from the table that they come from.
+impl<K: Data> Data for Windowed<K> {
+    type Serde = TimeWindowedSerde<K>;
+
+    fn is_null(&self) -> bool {
+        self.key.is_null()
+    }
+}
+
 impl<K: 'static> Serde<Windowed<K>> for TimeWindowedSerde<K> {
     fn serialize(&self, value: &Windowed<K>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         let _ = self.inner.serialize(&value.key, out)?;
         out.extend_from_slice(&value.window.start.to_be_bytes());
         Ok(Encoded::Bytes)
+    }
+
+    fn partition_bytes<'a>(&self, serialized: &'a [u8]) -> &'a [u8] {
+        &serialized[..serialized.len().saturating_sub(8)]
     }
 
     fn deserialize(&self, bytes: Option<&[u8]>) -> Result<Windowed<K>, SerdeError> {
@@ -90,6 +110,10 @@ impl<K: 'static> Serde<Windowed<K>> for SessionWindowedSerde<K> {
         Ok(Encoded::Bytes)
     }
 
+    fn partition_bytes<'a>(&self, serialized: &'a [u8]) -> &'a [u8] {
+        &serialized[..serialized.len().saturating_sub(16)]
+    }
+
     fn deserialize(&self, bytes: Option<&[u8]>) -> Result<Windowed<K>, SerdeError> {
         let (key, [end, start]) = split_times(bytes)?;
         Ok(Windowed::new(self.inner.deserialize(Some(key))?, Window::new(start, end)))
@@ -113,7 +137,6 @@ fn split_times<const N: usize>(bytes: Option<&[u8]>) -> Result<(&[u8], [i64; N])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serde::default_serde;
 
     /// Both bytes seen in changelogs and sinks of Apache Kafka Streams 4.3.
     #[test]
@@ -124,12 +147,14 @@ mod tests {
         let _ = time.serialize(&key, &mut out).unwrap();
         assert_eq!(out, *b"a\0\0\0\0\0\0\0\x14");
         assert_eq!(time.deserialize(Some(&out)).unwrap(), key);
+        assert_eq!(time.partition_bytes(&out), b"a");
 
         out.clear();
         let session = SessionWindowedSerde::new(default_serde::<String>());
         let _ = session.serialize(&key, &mut out).unwrap();
         assert_eq!(out, *b"a\0\0\0\0\0\0\0\x1e\0\0\0\0\0\0\0\x14");
         assert_eq!(session.deserialize(Some(&out)).unwrap(), key);
+        assert_eq!(session.partition_bytes(&out), b"a");
     }
 
     #[test]

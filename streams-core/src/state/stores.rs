@@ -77,6 +77,16 @@ pub struct VersionedSupplier {
     pub(crate) segment: Duration,
 }
 
+impl VersionedSupplier {
+    /// Length of the segments in which the history is kept. Must never change for an existing store. Default: a 24th of
+    /// the history down to a third of a short one, as in Kafka Streams.
+    #[must_use]
+    pub fn with_segment_interval(mut self, interval: Duration) -> Self {
+        self.segment = interval;
+        self
+    }
+}
+
 /// Constructors of stores: a supplier says where rows are kept, a builder adds types, caching and logging.
 ///
 /// ```

@@ -87,7 +87,8 @@ impl<K: 'static, V: 'static> SinkNode<K, V> {
         });
         match chosen {
             None | Some(Partitions::Default) => {
-                let partition = collector.default_partition(route, view.key);
+                let decides = view.key.map(|key| self.key.partition_bytes(key));
+                let partition = collector.default_partition(route, decides);
                 let sent = collector.send(route, partition, view);
                 at.task.check_sent(sent, route)
             }
