@@ -1,1 +1,53 @@
-//! Kafka Streams for Rust: a typed language that becomes a topology.
+//! The language of Kafka Streams for Rust: [`KStream`], [`KTable`], windows and joins, typed.
+//!
+//! ```
+//! use streams_dsl::prelude::*;
+//!
+//! let builder = StreamsBuilder::new();
+//! builder
+//!     .stream::<(), String>("lines")
+//!     .flat_map_values(|(), line| line.split(' ').map(str::to_lowercase).collect::<Vec<_>>())
+//!     .group_by(|(), word| word.clone())
+//!     .count_with(Materialized::new("counts"))
+//!     .to_stream()
+//!     .to("word-counts");
+//! let topology = builder.build()?;
+//! assert!(topology.describe().to_string().contains("counts-repartition"));
+//! # Ok::<(), streams_core::Error>(())
+//! ```
+
+mod aggregate;
+mod builder;
+mod config;
+mod graph;
+mod options;
+mod stream;
+mod table;
+
+pub use aggregate::KGroupedStream;
+pub use builder::StreamsBuilder;
+pub use config::{Optimization, TopologyConfig};
+pub use options::{
+    Branched, BufferConfig, Consumed, Grouped, Joined, Materialized, Named, Printed, Produced, Repartitioned,
+    StoreType, StreamJoined, Suppressed, TableJoined,
+};
+pub use stream::{BranchedKStream, Field, KStream};
+pub use table::KTable;
+
+/// What a program needs: the DSL, and from the crates below the types that appear in it.
+pub mod prelude {
+    pub use streams_core::{
+        Change, Record, StreamPartitioner,
+        processor::{ProcessResult, Processor, ProcessorContext, PunctuationType},
+        serde::{Bincode, Data, Json, Postcard, Serde, Window, Windowed},
+        state::Stores,
+        time::TimestampExtractor,
+        topology::{TopicPattern, Topology},
+    };
+
+    pub use crate::{
+        Branched, BranchedKStream, BufferConfig, Consumed, Grouped, Joined, KGroupedStream, KStream, KTable,
+        Materialized, Named, Optimization, Printed, Produced, Repartitioned, StoreType, StreamJoined, StreamsBuilder,
+        Suppressed, TableJoined, TopologyConfig,
+    };
+}
