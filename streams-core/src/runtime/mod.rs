@@ -9,6 +9,7 @@ mod committer;
 mod fingerprint;
 mod inputs;
 mod instances;
+mod internal_topics;
 mod lifecycle;
 mod metrics;
 mod pace;

@@ -8,13 +8,16 @@ mod builder;
 mod describe;
 mod java_order;
 pub(crate) mod node;
+pub(crate) mod partitions;
 pub(crate) mod record_type;
 mod sink;
 mod source;
 pub(crate) mod subtopology;
+pub(crate) mod topics;
 mod validate;
 
 pub use builder::{ProcessorSupplier, Topology};
 pub use describe::TopologyDescription;
 pub use sink::{Sink, SinkTopic, TopicNameExtractor};
 pub use source::{Source, TopicPattern, Topics};
+pub use topics::InternalTopicKind;
