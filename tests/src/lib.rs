@@ -1,1 +1,3 @@
 //! Harness shared by the integration tests.
+
+pub mod jvm;
