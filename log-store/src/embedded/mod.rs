@@ -3,7 +3,6 @@
 //! [`EmbeddedLog`] is the whole of it; the files are Apache Kafka's, byte for byte.
 
 mod admin;
-mod cleaner;
 mod config;
 mod consumer;
 mod consumer_watch;

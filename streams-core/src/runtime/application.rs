@@ -124,26 +124,40 @@ impl Application {
         }
     }
 
-    /// Starts stream thread `index`.
-    pub(crate) fn spawn(self: &Arc<Self>, index: u32) -> Result<()> {
-        let thread = StreamThread::new(Arc::clone(self), index)?;
-        let mut threads = self.threads.lock();
-        let entry = Thread { control: thread.control(), state: StreamThreadState::Created, handle: None };
-        threads.insert(index, entry);
-        let app = Arc::clone(self);
-        let body = move || app.run(index, thread);
-        match std::thread::Builder::new().name(self.settings.thread_name(index)).spawn(body) {
-            Ok(handle) => {
-                if let Some(thread) = threads.get_mut(&index) {
-                    thread.handle = Some(handle);
-                }
-                self.metrics.add(Metric::AliveStreamThreads, 1);
-                Ok(())
+    /// Starts stream threads. All of them are in the group before the first one polls: no task is given to one thread
+    /// only to be taken away for the next.
+    pub(crate) fn spawn(self: &Arc<Self>, indices: impl IntoIterator<Item = u32>) -> Result<()> {
+        let mut made = Vec::new();
+        for index in indices {
+            let mut thread = StreamThread::new(Arc::clone(self), index)?;
+            let entry = Thread { control: thread.control(), state: StreamThreadState::Created, handle: None };
+            self.threads.lock().insert(index, entry);
+            self.metrics.add(Metric::AliveStreamThreads, 1);
+            let joined = thread.join();
+            made.push((index, thread));
+            if let Err(error) = joined {
+                made.iter().for_each(|(index, _)| self.forget(*index));
+                return Err(error);
             }
-            Err(error) => {
-                threads.remove(&index);
-                Err(Error::IllegalState(format!("cannot start a stream thread: {error}")))
+        }
+        for (index, thread) in made {
+            let app = Arc::clone(self);
+            let body = move || app.run(index, thread);
+            let spawned = std::thread::Builder::new().name(self.settings.thread_name(index)).spawn(body);
+            let handle = spawned.map_err(|error| {
+                self.forget(index);
+                Error::IllegalState(format!("cannot start a stream thread: {error}"))
+            })?;
+            if let Some(thread) = self.threads.lock().get_mut(&index) {
+                thread.handle = Some(handle);
             }
+        }
+        Ok(())
+    }
+
+    fn forget(&self, index: u32) {
+        if self.threads.lock().remove(&index).is_some() {
+            self.metrics.subtract(Metric::AliveStreamThreads, 1);
         }
     }
 
@@ -191,7 +205,7 @@ impl Application {
     }
 
     fn replace(self: &Arc<Self>, index: u32) -> Result<StreamThread> {
-        let thread = StreamThread::new(Arc::clone(self), index)?;
+        let mut thread = StreamThread::new(Arc::clone(self), index)?;
         if let Some(entry) = self.threads.lock().get_mut(&index) {
             entry.control = thread.control();
         }
@@ -199,6 +213,7 @@ impl Application {
         if !self.lifecycle.state().is_running_or_rebalancing() {
             thread.control().close();
         }
+        thread.join()?;
         Ok(thread)
     }
 
@@ -244,12 +259,11 @@ impl Application {
     }
 
     fn ended(&self, index: u32) {
+        self.forget(index);
         let all_running = {
-            let mut threads = self.threads.lock();
-            threads.remove(&index);
+            let threads = self.threads.lock();
             !threads.is_empty() && threads.values().all(|thread| thread.state == StreamThreadState::Running)
         };
-        self.metrics.subtract(Metric::AliveStreamThreads, 1);
         if all_running {
             self.lifecycle.enter(State::Running);
         }

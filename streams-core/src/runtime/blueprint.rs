@@ -185,7 +185,11 @@ impl Blueprint {
             let partitions = counts.map(|(_, count)| *count).max().unwrap_or(0);
             for store in &part.stores {
                 let subtopology = u32::try_from(number).expect("fewer than 4 billion sub-topologies");
-                let shape = StoreShape { format: store.builder.format(), subtopology, partitions };
+                let changelog = match &store.changelog {
+                    Some(ChangelogTopic::Own(topic)) => Some(topic.to_string()),
+                    _ => None,
+                };
+                let shape = StoreShape { format: store.builder.format(), subtopology, partitions, changelog };
                 fingerprint.stores.insert(store.builder.name().to_owned(), shape);
             }
         }
@@ -195,6 +199,11 @@ impl Blueprint {
             }
         }
         fingerprint
+    }
+
+    /// The application's own topics between its parts: what has been read of them is of no more use.
+    pub(crate) fn repartition_topics(&self) -> &[TopicName] {
+        &self.internal_topics
     }
 
     /// All input partitions.

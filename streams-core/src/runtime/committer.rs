@@ -34,12 +34,22 @@ pub(crate) struct Committer {
     has_work: bool,
     /// Something may have been sent since the last flush.
     has_unflushed: bool,
+    /// What the last commit covered.
+    positions: Vec<(TopicPartition, CommittedOffset)>,
 }
 
 impl Committer {
     /// A committer without a producer; [`Committer::renew`] makes the first.
     pub(crate) fn new(client: SharedClient, config: ProducerConfig) -> Self {
-        Committer { client, config, producer: None, in_transaction: false, has_work: false, has_unflushed: false }
+        Committer {
+            client,
+            config,
+            producer: None,
+            in_transaction: false,
+            has_work: false,
+            has_unflushed: false,
+            positions: Vec::new(),
+        }
     }
 
     fn is_transactional(&self) -> bool {
@@ -139,15 +149,14 @@ impl Committer {
         for task in tasks.values_mut() {
             task.write_changelogs(producer)?;
         }
-        let positions: Vec<(TopicPartition, CommittedOffset)> =
-            tasks.values().flat_map(StreamTask::positions).collect();
+        self.positions = tasks.values().flat_map(StreamTask::positions).collect();
         if self.is_transactional() {
-            self.commit_transaction(&positions, consumer)?;
+            self.commit_transaction(consumer)?;
         } else {
             // Outputs and changelogs first: positions may only ever lie behind what they led to.
             self.producer()?.flush()?;
-            if !positions.is_empty() {
-                consumer.commit(&positions)?;
+            if !self.positions.is_empty() {
+                consumer.commit(&self.positions)?;
             }
         }
         self.has_work = false;
@@ -159,18 +168,20 @@ impl Committer {
         Ok(true)
     }
 
-    fn commit_transaction(
-        &mut self,
-        positions: &[(TopicPartition, CommittedOffset)],
-        consumer: &dyn Consumer,
-    ) -> Result<()> {
-        let producer = self.producer()?;
-        if !positions.is_empty() {
-            producer.send_offsets(positions, &consumer.group())?;
+    fn commit_transaction(&mut self, consumer: &dyn Consumer) -> Result<()> {
+        self.producer()?;
+        let Some(producer) = &mut self.producer else { return Ok(()) };
+        if !self.positions.is_empty() {
+            producer.send_offsets(&self.positions, &consumer.group())?;
         }
         producer.commit()?;
         self.in_transaction = false;
         Ok(())
+    }
+
+    /// Input positions that the last commit made final.
+    pub(crate) fn positions(&self) -> &[(TopicPartition, CommittedOffset)] {
+        &self.positions
     }
 }
 

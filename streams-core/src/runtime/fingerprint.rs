@@ -30,30 +30,39 @@ pub(crate) struct StoreShape {
     /// Directories of tasks carry this number.
     pub(crate) subtopology: u32,
     pub(crate) partitions: u32,
+    /// Topic that holds its changes, if it is the store's own.
+    pub(crate) changelog: Option<String>,
 }
 
 impl Fingerprint {
+    /// What wrote `directory`, if anything did. A damaged file counts as none.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(crate) fn read(directory: &Path) -> Result<Option<Self>> {
+        let path = directory.join(FILE);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(log_store::Error::io("read", path, error).into()),
+        }
+    }
+
     /// Compares with what wrote `directory`, and takes its place if that is allowed.
     ///
     /// # Errors
     ///
     /// [`Error::Incompatible`] with the differences and the way out.
-    pub(crate) fn check(&self, application_id: &str, directory: &Path) -> Result<()> {
+    pub(crate) fn check(&self, known: Option<&Self>, application_id: &str, directory: &Path) -> Result<()> {
+        match known {
+            Some(known) if known == self => return Ok(()),
+            Some(known) => self.compare(known, application_id, directory)?,
+            None => {}
+        }
         let path = directory.join(FILE);
-        let io = |operation, source| Error::from(log_store::Error::io(operation, path.clone(), source));
-        let known = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<Fingerprint>(&bytes).ok(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io("read", error)),
-        };
-        if known.as_ref() == Some(self) {
-            return Ok(());
-        }
-        if let Some(known) = known {
-            self.compare(&known, application_id, directory)?;
-        }
         let bytes = serde_json::to_vec_pretty(self).expect("maps of names are JSON");
-        write_durably(&path, &bytes).map_err(|error| io("write", error))
+        write_durably(&path, &bytes).map_err(|error| log_store::Error::io("write", path, error).into())
     }
 
     fn compare(&self, known: &Fingerprint, application_id: &str, directory: &Path) -> Result<()> {
@@ -123,25 +132,32 @@ mod tests {
                 shape.repartition_topics.insert(words[0].into(), words[1].parse().unwrap());
             } else {
                 let (subtopology, partitions) = (words[2].parse().unwrap(), words[3].parse().unwrap());
-                shape.stores.insert(words[0].into(), StoreShape { format: words[1].into(), subtopology, partitions });
+                shape.stores.insert(
+                    words[0].into(),
+                    StoreShape { format: words[1].into(), subtopology, partitions, changelog: None },
+                );
             }
         }
         shape
+    }
+
+    fn check_in(directory: &Path, text: &str) -> Result<()> {
+        shape(text).check(Fingerprint::read(directory).unwrap().as_ref(), "app", directory)
     }
 
     /// What the error says of the step from one shape to another; empty if it is allowed.
     #[track_caller]
     fn check(before: &str, after: &str, expected: &[&str]) {
         let directory = tempfile::tempdir().unwrap();
-        shape(before).check("app", directory.path()).unwrap();
-        let result = shape(after).check("app", directory.path());
+        check_in(directory.path(), before).unwrap();
+        let result = check_in(directory.path(), after);
         let said = result.err().map_or(String::new(), |error| error.to_string());
         assert_eq!(said.is_empty(), expected.is_empty(), "{said}");
         for part in expected {
             assert!(said.contains(part), "{part:?} not in {said}");
         }
         // What was refused has changed nothing; what was allowed is what counts from now on.
-        shape(if expected.is_empty() { after } else { before }).check("app", directory.path()).unwrap();
+        check_in(directory.path(), if expected.is_empty() { after } else { before }).unwrap();
     }
 
     #[test]
@@ -169,7 +185,7 @@ mod tests {
     fn a_damaged_fingerprint_counts_as_none() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(FILE), "{").unwrap();
-        shape("a X 0 1").check("app", directory.path()).unwrap();
-        assert!(shape("").check("app", directory.path()).is_err(), "written anew");
+        check_in(directory.path(), "a X 0 1").unwrap();
+        assert!(check_in(directory.path(), "").is_err(), "written anew");
     }
 }

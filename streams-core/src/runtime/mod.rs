@@ -14,12 +14,16 @@ mod lifecycle;
 mod metrics;
 mod pace;
 mod process_id;
+mod purge;
 mod restorer;
 mod settings;
 mod startup;
 mod streams;
 mod thread;
 mod thread_state;
+
+#[cfg(test)]
+mod tests;
 
 pub use application::{StreamThreadExceptionResponse, UncaughtExceptionHandler};
 pub use lifecycle::{State, StateListener};

@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) buffer_bytes_max: usize,
     /// `None`: never wait for an empty partition.
     pub(crate) task_idle_max: Option<Duration>,
+    pub(crate) purge_interval: Duration,
 }
 
 impl Settings {
@@ -38,6 +39,7 @@ impl Settings {
             poll_wait: config.poll_wait,
             buffer_bytes_max: config.buffered_bytes_per_partition,
             task_idle_max: config.max_task_idle,
+            purge_interval: config.repartition_purge_interval,
         }
     }
 

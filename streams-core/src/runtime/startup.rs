@@ -1,16 +1,24 @@
 //! Everything that must be right before the first thread starts, in order: directory, topics, shape, identity.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
-use log_store::{TopicName, client::SharedClient};
+use log_store::{
+    TopicName,
+    client::{Admin, SharedClient},
+};
 use parking_lot::Mutex;
 
 use super::{
     blueprint::{Blueprint, Surroundings},
+    fingerprint::Fingerprint,
+    internal_topics,
     process_id::process_id,
 };
 use crate::{
-    Error, Result, StreamsConfig, state::StoreContext, task::record_collector::PartitionCounts, topology::Topology,
+    Error, Result, StreamsConfig,
+    state::StoreContext,
+    task::record_collector::PartitionCounts,
+    topology::{Topology, topics::TopicSettings},
 };
 
 /// What the threads of a started application stand on.
@@ -33,33 +41,48 @@ pub(crate) fn prepare(topology: &Topology, config: &StreamsConfig, client: &Shar
     let directory = directory(config);
     fs::create_dir_all(&directory)
         .map_err(|source| Error::from(log_store::Error::io("create the state directory", &directory, source)))?;
-    let existing = existing_topics(client)?;
+    let mut admin = client.admin()?;
+    let known = Fingerprint::read(&directory)?;
+    refuse_lost_changelogs(known.as_ref(), &mut *admin)?;
+    let settings = TopicSettings {
+        application_id: &config.application_id,
+        overrides: &config.topic_settings,
+        additional_retention_ms: config.window_changelog_additional_retention.as_millis(),
+    };
+    let counts = internal_topics::prepare(topology, &settings, &mut *admin)?;
     let surroundings = Surroundings {
         application_id: config.application_id.as_str().into(),
         handlers: config.handlers.clone(),
         timestamp_extractor: config.default_timestamp_extractor,
-        counts: partition_counts(client)?,
+        counts: partition_counts(admin),
         store_contexts: Arc::new(|task| Ok(StoreContext::in_memory(task))),
     };
-    let blueprint = Blueprint::draw(topology, &existing, surroundings)?;
-    blueprint.fingerprint().check(&config.application_id, &directory)?;
+    let blueprint = Blueprint::draw(topology, &counts, surroundings)?;
+    blueprint.fingerprint().check(known.as_ref(), &config.application_id, &directory)?;
     Ok(Started { blueprint, process_id: process_id(&directory)? })
 }
 
-/// All topics of the log with their partition counts.
-fn existing_topics(client: &SharedClient) -> Result<BTreeMap<TopicName, u32>> {
-    let mut admin = client.admin()?;
-    let mut topics = BTreeMap::new();
-    for topic in admin.list_topics()? {
-        if let Some(description) = admin.describe_topic(&topic)? {
-            topics.insert(topic, description.partitions);
+/// A changelog that was there and is gone must not be made again in silence: its store would begin empty, or local
+/// files would be taken for more than the log knows.
+fn refuse_lost_changelogs(known: Option<&Fingerprint>, admin: &mut dyn Admin) -> Result<()> {
+    let stores = known.iter().flat_map(|known| &known.stores);
+    let mut lost = Vec::new();
+    for (store, changelog) in stores.filter_map(|(store, shape)| Some((store, shape.changelog.as_ref()?))) {
+        if admin.describe_topic(&TopicName::new(changelog)?)?.is_none() {
+            lost.push(format!("topic {changelog}, the changelog of store {store}, has been deleted"));
         }
     }
-    Ok(topics)
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Incompatible(format!(
+        "{}; bring it back, or reset the application (its offsets, internal topics and state) and begin anew",
+        lost.join("; ")
+    )))
 }
 
 /// Answers for the sinks of all tasks; each asks once for each topic.
-fn partition_counts(client: &SharedClient) -> Result<PartitionCounts> {
-    let admin = Mutex::new(client.admin()?);
-    Ok(Arc::new(move |topic| Ok(admin.lock().describe_topic(topic)?.map(|description| description.partitions))))
+fn partition_counts(admin: Box<dyn Admin>) -> PartitionCounts {
+    let admin = Mutex::new(admin);
+    Arc::new(move |topic| Ok(admin.lock().describe_topic(topic)?.map(|description| description.partitions)))
 }

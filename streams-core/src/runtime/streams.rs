@@ -105,14 +105,12 @@ impl Streams {
         self.app.set_started(started);
         instances::register(&self.app);
         self.app.lifecycle.enter(State::Rebalancing);
-        for index in 1..=u32::try_from(self.config.num_stream_threads).unwrap_or(u32::MAX) {
-            if let Err(error) = self.app.spawn(index) {
-                let text = error.to_string();
-                self.app.shut_down_with(Arc::new(error));
-                return Err(Error::IllegalState(text));
-            }
-        }
-        Ok(())
+        let threads = u32::try_from(self.config.num_stream_threads).unwrap_or(u32::MAX);
+        self.app.spawn(1..=threads).map_err(|error| {
+            let error = Arc::new(error);
+            self.app.shut_down_with(Arc::clone(&error));
+            Error::IllegalState(error.to_string())
+        })
     }
 
     /// What the application is doing.
@@ -207,7 +205,7 @@ impl Streams {
         }
         let taken = self.app.thread_indices();
         let index = (1..).find(|index| !taken.contains(index)).expect("threads are fewer than numbers");
-        self.app.spawn(index)?;
+        self.app.spawn([index])?;
         Ok(Some(self.app.settings.thread_name(index)))
     }
 

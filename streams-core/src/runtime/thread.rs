@@ -28,6 +28,7 @@ use super::{
     inputs::Inputs,
     metrics::Metric,
     pace::Pace,
+    purge::Purge,
     restorer::{Job, RestoredTask, close_all},
     thread_state::{Command, Event, Failure, StreamThreadState, ThreadState},
 };
@@ -61,6 +62,7 @@ pub(crate) struct StreamThread {
     /// Restored, not yet taken up.
     ready: VecDeque<RestoredTask>,
     pace: Pace,
+    purge: Purge,
     failures: u32,
     dropped_records: u64,
     /// Why the thread ends, if not because it was asked to.
@@ -96,6 +98,8 @@ impl StreamThread {
         let inputs = Inputs::new(settings.buffer_bytes_max, settings.isolation(), settings.task_idle_max);
         let control = Arc::new(Control { is_closing: AtomicBool::new(false), waker: consumer.waker() });
         let pace = Pace::new(settings.commit_interval, app.clock.monotonic());
+        let repartition_topics = app.blueprint().repartition_topics().iter().cloned().collect();
+        let purge = Purge::new(app.client.admin()?, repartition_topics, settings.purge_interval, app.clock.monotonic());
         Ok(StreamThread {
             app,
             index,
@@ -110,6 +114,7 @@ impl StreamThread {
             restored: mpsc::channel(),
             ready: VecDeque::new(),
             pace,
+            purge,
             failures: 0,
             dropped_records: 0,
             cause: None,
@@ -120,23 +125,24 @@ impl StreamThread {
         Arc::clone(&self.control)
     }
 
+    /// Makes the producer and joins the group. Before [`StreamThread::run`].
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be reached or a topic is gone.
+    pub(crate) fn join(&mut self) -> Result<()> {
+        self.handle(Event::Started);
+        self.committer.renew()?;
+        self.consumer.subscribe(&self.app.blueprint().subscription())?;
+        Ok(())
+    }
+
     /// Works until it is asked to close, or until an error ends it.
     pub(crate) fn run(mut self) -> Result<()> {
-        self.start();
         while self.turn() {}
         match self.cause {
             Some(error) => Err(error),
             None => Ok(()),
-        }
-    }
-
-    /// Joins the group.
-    pub(crate) fn start(&mut self) {
-        self.handle(Event::Started);
-        let joined =
-            self.committer.renew().and_then(|()| Ok(self.consumer.subscribe(&self.app.blueprint().subscription())?));
-        if let Err(error) = joined {
-            self.fail(error);
         }
     }
 
@@ -183,7 +189,13 @@ impl StreamThread {
                     bytes += batch.bytes.len();
                     self.on_batch(batch);
                 }
-                Polled::Idle => break,
+                Polled::Idle => {
+                    // A member that the group has nothing for is not told so.
+                    if self.state.state() == StreamThreadState::Starting && self.consumer.group().generation >= 0 {
+                        self.handle(Event::Assigned(BTreeSet::new()));
+                    }
+                    break;
+                }
                 Polled::Assigned(partitions) => self.on_assigned(&partitions),
                 Polled::Revoked(partitions) => {
                     self.inputs.revoke(&partitions);
@@ -326,6 +338,8 @@ impl StreamThread {
         let after = self.app.clock.monotonic();
         self.pace.committed(after);
         self.failures = 0;
+        self.purge.committed(self.committer.positions());
+        self.purge.delete_if_due(after);
         if committed {
             self.app.metrics.add(Metric::CommitTotal, 1);
             self.app.metrics.add(Metric::CommitNs, (after - before).as_nanos() as u64);

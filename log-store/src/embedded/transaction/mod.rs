@@ -1,4 +1,4 @@
 //! Transactions: all or nothing over many partitions.
 
 mod coordinator;
-mod decisions;
+//mod decisions;

@@ -1,0 +1,217 @@
+//! A log client that writes down what is asked of the log, and fails where a test tells it to.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use log_store::{
+    Error, Offset, RecordView, Result, TopicPartition,
+    client::{
+        Admin, CommittedOffset, Consumer, ConsumerConfig, GroupMetadata, Isolation, LogClient, PartitionHandle, Polled,
+        Producer, ProducerConfig, SharedClient, StartAt, Subscription, Waker,
+    },
+};
+use parking_lot::Mutex;
+
+/// Where a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// It does not happen.
+    Before,
+    /// It happens, and its answer is lost.
+    After,
+}
+
+/// Makes the error of a failing call.
+pub(super) type MakeError = fn() -> Error;
+
+/// What is asked and what is to fail, shared by all clients of one log.
+#[derive(Default)]
+pub(super) struct Journal {
+    calls: Mutex<Vec<String>>,
+    /// The call, how many of its kind go well before, when, and with which error.
+    fault: Mutex<Option<(&'static str, usize, When, MakeError)>>,
+}
+
+impl Journal {
+    pub(super) fn write(&self, call: impl Into<String>) {
+        self.calls.lock().push(call.into());
+    }
+
+    /// Everything since the last time.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.lock())
+    }
+
+    /// Lets the call after the next `good` ones of this name fail, once.
+    pub(super) fn fail(&self, call: &'static str, good: usize, when: When, error: MakeError) {
+        *self.fault.lock() = Some((call, good, when, error));
+    }
+
+    /// True if the fault has not happened yet.
+    pub(super) fn is_fault_pending(&self) -> bool {
+        self.fault.lock().is_some()
+    }
+
+    fn call<T>(&self, name: &'static str, text: String, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.write(text);
+        let fault = {
+            let mut pending = self.fault.lock();
+            match &mut *pending {
+                Some((faulty, good, when, error)) if *faulty == name => {
+                    if *good == 0 {
+                        let fault = (*when, *error);
+                        *pending = None;
+                        Some(fault)
+                    } else {
+                        *good -= 1;
+                        None
+                    }
+                }
+                _ => None,
+            }
+        };
+        match fault {
+            None => call(),
+            Some((When::Before, error)) => Err(error()),
+            Some((When::After, error)) => call().and_then(|_| Err(error())),
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct FaultyLog {
+    pub(super) log: SharedClient,
+    pub(super) journal: Arc<Journal>,
+}
+
+impl fmt::Debug for FaultyLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyLog({:?})", self.log)
+    }
+}
+
+impl LogClient for FaultyLog {
+    fn admin(&self) -> Result<Box<dyn Admin>> {
+        self.log.admin()
+    }
+
+    fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>> {
+        let inner = self.log.consumer(config)?;
+        // Restores are watched through their stores.
+        if config.group_id.is_empty() {
+            return Ok(inner);
+        }
+        Ok(Box::new(FaultyConsumer { inner, journal: Arc::clone(&self.journal) }))
+    }
+
+    fn producer(&self, config: &ProducerConfig) -> Result<Box<dyn Producer>> {
+        let text = match &config.transactional_id {
+            Some(id) => format!("producer {id}"),
+            None => "producer".to_owned(),
+        };
+        let inner = self.journal.call("producer", text, || self.log.producer(config))?;
+        Ok(Box::new(FaultyProducer { inner, journal: Arc::clone(&self.journal), topics: Vec::new() }))
+    }
+
+    fn commit_interval_default(&self) -> Duration {
+        self.log.commit_interval_default()
+    }
+}
+
+struct FaultyConsumer {
+    inner: Box<dyn Consumer>,
+    journal: Arc<Journal>,
+}
+
+fn offsets(offsets: &[(TopicPartition, CommittedOffset)]) -> String {
+    let mut texts: Vec<String> =
+        offsets.iter().map(|(partition, offset)| format!(" {partition}@{}", offset.offset)).collect();
+    texts.sort();
+    texts.concat()
+}
+
+impl Consumer for FaultyConsumer {
+    fn subscribe(&mut self, subscription: &Subscription) -> Result<()> {
+        self.journal.call("subscribe", "subscribe".into(), || self.inner.subscribe(subscription))
+    }
+    fn assign(&mut self, start: &[(TopicPartition, StartAt)]) -> Result<()> {
+        self.inner.assign(start)
+    }
+    fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        self.inner.poll(wait)
+    }
+    fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<()> {
+        self.journal.call("acknowledge", "acknowledge".into(), || self.inner.acknowledge(revoked))
+    }
+    fn unsubscribe(&mut self) -> Result<()> {
+        self.journal.call("unsubscribe", "unsubscribe".into(), || self.inner.unsubscribe())
+    }
+    fn pause(&mut self, partitions: &[TopicPartition]) {
+        self.inner.pause(partitions);
+    }
+    fn resume(&mut self, partitions: &[TopicPartition]) {
+        self.inner.resume(partitions);
+    }
+    fn seek(&mut self, partition: &TopicPartition, to: StartAt) -> Result<()> {
+        self.inner.seek(partition, to)
+    }
+    fn position(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.inner.position(partition)
+    }
+    fn end_offset(&mut self, partition: &TopicPartition, isolation: Isolation) -> Result<Offset> {
+        self.inner.end_offset(partition, isolation)
+    }
+    fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<CommittedOffset>>> {
+        self.journal.call("committed", "read offsets".into(), || self.inner.committed(partitions))
+    }
+    fn commit(&mut self, positions: &[(TopicPartition, CommittedOffset)]) -> Result<()> {
+        let text = format!("commit offsets{}", offsets(positions));
+        self.journal.call("commit offsets", text, || self.inner.commit(positions))
+    }
+    fn group(&self) -> GroupMetadata {
+        self.inner.group()
+    }
+    fn waker(&self) -> Arc<dyn Waker> {
+        self.inner.waker()
+    }
+}
+
+struct FaultyProducer {
+    inner: Box<dyn Producer>,
+    journal: Arc<Journal>,
+    /// By handle.
+    topics: Vec<(PartitionHandle, String)>,
+}
+
+impl Producer for FaultyProducer {
+    fn open(&mut self, to: &TopicPartition) -> Result<PartitionHandle> {
+        let handle = self.inner.open(to)?;
+        self.topics.push((handle, to.topic.to_string()));
+        Ok(handle)
+    }
+    fn send(&mut self, to: PartitionHandle, record: RecordView<'_>) -> Result<()> {
+        let topic = self.topics.iter().find(|(handle, _)| *handle == to).map_or("?", |(_, topic)| topic);
+        self.journal.call("send", format!("send {topic}"), || self.inner.send(to, record))
+    }
+    fn flush(&mut self) -> Result<()> {
+        self.journal.call("flush", "flush".into(), || self.inner.flush())
+    }
+    fn acknowledged(&self, partition: PartitionHandle) -> Option<Offset> {
+        self.inner.acknowledged(partition)
+    }
+    fn init_transactions(&mut self) -> Result<()> {
+        self.journal.call("init", "init".into(), || self.inner.init_transactions())
+    }
+    fn begin(&mut self) -> Result<()> {
+        self.journal.call("begin", "begin".into(), || self.inner.begin())
+    }
+    fn send_offsets(&mut self, positions: &[(TopicPartition, CommittedOffset)], group: &GroupMetadata) -> Result<()> {
+        let text = format!("send offsets{}", offsets(positions));
+        self.journal.call("send offsets", text, || self.inner.send_offsets(positions, group))
+    }
+    fn commit(&mut self) -> Result<()> {
+        self.journal.call("commit", "commit".into(), || self.inner.commit())
+    }
+    fn abort(&mut self) -> Result<()> {
+        self.journal.call("abort", "abort".into(), || self.inner.abort())
+    }
+}

@@ -1,0 +1,17 @@
+//! Applications from start to end, on the embedded log.
+
+mod counting;
+mod faulty_log;
+mod running;
+
+use std::sync::Arc;
+
+use log_store::{
+    client::SharedClient,
+    embedded::{EmbeddedLog, LogConfig, storage::MemoryDirectory},
+};
+
+/// A log without files.
+fn log() -> SharedClient {
+    Arc::new(EmbeddedLog::open_in(Arc::new(MemoryDirectory::default()), LogConfig::default()).unwrap())
+}
