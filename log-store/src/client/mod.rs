@@ -19,8 +19,8 @@ use std::{fmt, sync::Arc, time::Duration};
 pub use crate::batch::Compression;
 pub use admin::{Admin, NewTopic, OffsetSpec, TopicDescription};
 pub use consumer::{
-    Assignor, CommittedOffset, Consumer, ConsumerConfig, CopartitionGroup, GroupMetadata, Isolation, OffsetReset, Partitions,
-    Polled, StartAt, Subscription, Waker,
+    Assignor, CommittedOffset, Consumer, ConsumerConfig, CopartitionGroup, GroupMetadata, Isolation, OffsetReset,
+    Partitions, Polled, StartAt, Subscription, Waker,
 };
 pub use fetched::{AbortedTransaction, BatchCursor, FetchedBatch, RecordRef};
 pub use producer::{PartitionHandle, Producer, ProducerConfig};

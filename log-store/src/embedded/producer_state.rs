@@ -5,7 +5,11 @@
 //! or a file. Of each producer the last [`WINDOW_BATCHES`] batches are remembered: a retry of one of them is answered
 //! with its first offsets and not appended again.
 
+pub(crate) mod snapshot;
+
 use std::collections::{BTreeMap, HashMap};
+
+pub use snapshot::ProducerEntry;
 
 use crate::{
     Error, Offset, Result, TopicPartition,
@@ -17,11 +21,6 @@ pub(crate) const WINDOW_BATCHES: usize = 5;
 
 /// Sequence number of a batch that has none (written by a coordinator, not by a client).
 pub(crate) const NO_SEQUENCE: i32 = -1;
-
-/// Snapshot format: version, checksum, count, then entries of a fixed size.
-const SNAPSHOT_VERSION: i16 = 1;
-const SNAPSHOT_HEADER_BYTES: usize = 2 + 4 + 4;
-const SNAPSHOT_ENTRY_BYTES: usize = 46;
 
 /// What the header of a data batch says of its producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,13 +80,15 @@ pub(crate) struct TransactionEnd {
 
 /// One entry of the index of aborted transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Aborted {
-    pub(crate) producer_id: i64,
-    pub(crate) first: Offset,
+pub struct Aborted {
+    /// The producer.
+    pub producer_id: i64,
+    /// Its first offset in the transaction.
+    pub first: Offset,
     /// Offset of the abort marker.
-    pub(crate) last: Offset,
+    pub last: Offset,
     /// The last stable offset once this transaction is closed.
-    pub(crate) last_stable: Offset,
+    pub last_stable: Offset,
 }
 
 /// A transaction that is open in this partition.
@@ -350,88 +351,48 @@ impl ProducerStates {
 
     /// The content of a `.snapshot` file: Kafka's, byte for byte, sorted by producer id.
     pub(crate) fn encode_snapshot(&self) -> Vec<u8> {
-        let mut sorted: Vec<_> = self.producers.iter().collect();
-        sorted.sort_unstable_by_key(|(id, _)| **id);
-
-        let mut out = Vec::with_capacity(SNAPSHOT_HEADER_BYTES + SNAPSHOT_ENTRY_BYTES * sorted.len());
-        out.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
-        out.extend_from_slice(&[0; 4]);
-        let count = i32::try_from(sorted.len()).expect("fewer than 2^31 producers");
-        out.extend_from_slice(&count.to_be_bytes());
-        for (id, producer) in sorted {
+        let entry = |(id, producer): (&i64, &Producer)| {
             let last = producer.batches().last();
-            out.extend_from_slice(&id.to_be_bytes());
-            out.extend_from_slice(&producer.epoch.to_be_bytes());
-            out.extend_from_slice(&producer.last_sequence().to_be_bytes());
-            out.extend_from_slice(&last.map_or(-1, |batch| batch.last.as_i64()).to_be_bytes());
-            out.extend_from_slice(&last.map_or(0, |batch| batch.last_delta).to_be_bytes());
-            out.extend_from_slice(&producer.last_timestamp.to_be_bytes());
-            out.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
-            out.extend_from_slice(&producer.transaction_first.map_or(-1, Offset::as_i64).to_be_bytes());
-        }
-        let crc = crc32c::crc32c(&out[6..]);
-        out[2..6].copy_from_slice(&crc.to_be_bytes());
-        out
+            ProducerEntry {
+                producer_id: *id,
+                epoch: producer.epoch,
+                last_sequence: producer.last_sequence(),
+                last_offset: last.map(|batch| batch.last),
+                offset_delta: last.map_or(0, |batch| batch.last_delta),
+                timestamp: producer.last_timestamp,
+                coordinator_epoch: producer.coordinator_epoch,
+                transaction_first: producer.transaction_first,
+            }
+        };
+        let mut entries: Vec<_> = self.producers.iter().map(entry).collect();
+        entries.sort_unstable_by_key(|entry| entry.producer_id);
+        snapshot::encode(&entries)
     }
 
     /// Reads a `.snapshot` file. `Err` says what does not fit: such a file is to be removed, and the state rebuilt from
     /// an older one or from the log.
     pub(crate) fn decode_snapshot(bytes: &[u8]) -> Result<Self, String> {
-        let mut rest = Fields(bytes);
-        let version = i16::from_be_bytes(rest.take()?);
-        if version != SNAPSHOT_VERSION {
-            return Err(format!("unknown version {version}"));
-        }
-        let stored = u32::from_be_bytes(rest.take()?);
-        let computed = crc32c::crc32c(rest.0);
-        if stored != computed {
-            return Err(format!("checksum {computed:#010x} instead of {stored:#010x}"));
-        }
-        let count = i32::from_be_bytes(rest.take()?);
-        // Compared before anything is allocated for it.
-        let expected = usize::try_from(count).ok().and_then(|count| count.checked_mul(SNAPSHOT_ENTRY_BYTES));
-        if expected != Some(rest.0.len()) {
-            return Err(format!("{count} entries in {} bytes", rest.0.len()));
-        }
         let mut states = ProducerStates::default();
-        while !rest.0.is_empty() {
-            let id = i64::from_be_bytes(rest.take()?);
-            let mut producer = Producer::new(i16::from_be_bytes(rest.take()?));
-            let last_sequence = i32::from_be_bytes(rest.take()?);
-            let last = i64::from_be_bytes(rest.take()?);
-            let last_delta = i32::from_be_bytes(rest.take()?);
-            producer.last_timestamp = i64::from_be_bytes(rest.take()?);
-            producer.coordinator_epoch = i32::from_be_bytes(rest.take()?);
-            producer.transaction_first = Offset::from_i64(i64::from_be_bytes(rest.take()?));
-            if let Some(last) = Offset::from_i64(last) {
-                let last_delta = u32::try_from(last_delta).map_err(|_| format!("negative delta of producer {id}"))?;
-                if last_sequence < NO_SEQUENCE {
-                    return Err(format!("negative sequence of producer {id}"));
-                }
+        for entry in snapshot::decode(bytes)? {
+            let mut producer = Producer::new(entry.epoch);
+            producer.last_timestamp = entry.timestamp;
+            producer.coordinator_epoch = entry.coordinator_epoch;
+            producer.transaction_first = entry.transaction_first;
+            if let Some(last) = entry.last_offset {
+                let (last_sequence, last_delta) = (entry.last_sequence, entry.offset_delta);
                 producer.push(Batch { last_sequence, last, last_delta });
             }
             if let Some(first) = producer.transaction_first {
-                states.open.insert(first, id);
+                states.open.insert(first, entry.producer_id);
             }
-            if states.producers.insert(id, producer).is_some() {
-                return Err(format!("producer {id} twice"));
+            if states.producers.insert(entry.producer_id, producer).is_some() {
+                return Err(format!("producer {} twice", entry.producer_id));
             }
         }
         if states.open.len() != states.producers.values().filter(|one| one.transaction_first.is_some()).count() {
             return Err("two transactions begin at one offset".to_owned());
         }
         Ok(states)
-    }
-}
-
-/// Takes fixed fields off the front.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let (field, rest) = self.0.split_first_chunk::<N>().ok_or("cut off")?;
-        self.0 = rest;
-        Ok(*field)
     }
 }
 
