@@ -1,2 +1,163 @@
-//! Word count.
-fn main() {}
+//! Word count: lines of text in a topic, their words counted in a store, the counts in another topic.
+//!
+//! ```sh
+//! cargo run --example word-count                                # the text of this repository
+//! cargo run --example word-count -- --input FILE FOLDER         # your own; a second run goes on counting
+//! cargo run --example word-count -- --input -                   # counts appear while you type
+//! ```
+//!
+//! Everything is kept in one folder, which is printed. `--rebuild` throws the local state away and restores it from the
+//! changelog topic; `--reset` forgets all that was derived and counts the input topic again from its beginning.
+
+mod args;
+mod feed;
+mod input;
+mod progress;
+mod topics;
+mod topology;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use args::Args;
+use clap::Parser;
+use feed::Feed;
+use input::Input;
+use progress::Progress;
+use serde::Serialize;
+use streams_dsl::prelude::*;
+use topics::{APPLICATION, Topics};
+use topology::Tally;
+
+/// How often the program looks whether there is something to show, or nothing left to do.
+const TICK: Duration = Duration::from_millis(20);
+/// A clean close is a commit and a few files: more than this means that the disk hangs.
+const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+/// The last line of standard output under `--json`.
+#[derive(Serialize)]
+struct Summary {
+    lines: u64,
+    words: u64,
+    distinct: usize,
+    seconds: f64,
+    words_per_second: f64,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    // Nothing is made on disk before the input is known to exist.
+    let input = match args.input.as_deref() {
+        Some(paths) => Input::of(paths)?,
+        // Replaying needs no new text.
+        None if args.rebuild || args.reset => Input::of(&[])?,
+        None => Input::of_repository(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no repository")?)?,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let pressed = Arc::clone(&stop);
+    ctrlc::set_handler(move || pressed.store(true, Ordering::Relaxed)).context("cannot listen for Ctrl-C")?;
+
+    let data = data_folder(args)?;
+    eprintln!("data is kept in {}", data.display());
+    let log = EmbeddedLog::open(data.join("log"), LogConfig::default())?;
+    let topics = Topics::new(Arc::new(log.clone()));
+    if args.reset {
+        topics.forget_results()?;
+    }
+    let partitions = args.partitions.unwrap_or(u32::try_from(args.threads)?);
+    let partitions = topics.create(partitions, args.partitions.is_some())?;
+
+    let started = Instant::now();
+    let tally = Arc::new(Tally::new(input.reads_stdin));
+    let config = StreamsConfig::builder(APPLICATION)
+        .processing_guarantee(args.guarantee.into())
+        .num_stream_threads(args.threads)
+        .state_dir(data.join("state"))
+        .topic_setting("max.message.bytes", topics::MESSAGE_BYTES_MAX.to_string())
+        .build()?;
+    let streams = Streams::new(topology::word_count(&tally)?, config, topics.client())?;
+    if args.reset || args.rebuild {
+        streams.clean_up()?;
+    }
+    let progress = Progress::new(input.bytes);
+    streams.set_restore_listener(progress.restore_listener());
+    streams.start()?;
+    let interrupted = count(&streams, Feed::start(input, topics.client(), partitions, &stop, &progress), &tally, &stop, &progress)?;
+    if !streams.close(CLOSE_WAIT) {
+        bail!("not closed after {} s: is the disk of {} busy?", CLOSE_WAIT.as_secs(), data.display());
+    }
+    if let Some(error) = streams.error() {
+        bail!("{error}");
+    }
+    progress.finish();
+    if interrupted {
+        eprintln!("stopped; the next run goes on from here");
+    }
+
+    let seconds = started.elapsed().as_secs_f64();
+    let counts = topics.counts()?;
+    topics::show_most_frequent(&counts, args.top);
+    let (lines, words) = tally.lines_and_words();
+    let words_per_second = words as f64 / seconds;
+    eprintln!("{lines} lines, {words} words, {} different ones, {seconds:.2} s", counts.len());
+    if args.json {
+        let summary = Summary { lines, words, distinct: counts.len(), seconds, words_per_second };
+        println!("{}", serde_json::to_string(&summary)?);
+    }
+    Ok(())
+}
+
+/// Waits until everything is counted, or Ctrl-C; true for the latter. Shows what changes meanwhile.
+fn count(
+    streams: &Streams,
+    mut feed: Feed,
+    tally: &Tally,
+    stop: &AtomicBool,
+    progress: &Progress,
+) -> anyhow::Result<bool> {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        if let Some(error) = streams.error() {
+            bail!("{error}");
+        }
+        let is_fed = feed.is_finished()?;
+        tally.show_updates();
+        let lag: u64 = streams.lags()?.iter().map(|partition| partition.lag).sum();
+        progress.show(tally.lines_and_words(), lag);
+        if is_fed && lag == 0 && streams.state() == State::Running {
+            tally.show_updates();
+            return Ok(false);
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+fn data_folder(args: &Args) -> anyhow::Result<PathBuf> {
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => args::user_data_folder().context("no home folder is known: choose one with --data")?.join("word-count"),
+    };
+    fs::create_dir_all(&data)
+        .with_context(|| format!("cannot create the data folder {}: choose another with --data", data.display()))?;
+    Ok(data)
+}

@@ -36,9 +36,11 @@ pub use table::KTable;
 
 /// What a program needs: the DSL, and from the crates below the types that appear in it.
 pub mod prelude {
+    pub use log_store::embedded::{EmbeddedLog, LogConfig};
     pub use streams_core::{
-        Change, Record, StreamPartitioner,
+        Change, ProcessingGuarantee, Record, StreamPartitioner, StreamsConfig,
         processor::{ProcessResult, Processor, ProcessorContext, PunctuationType},
+        runtime::{RestoreListener, RestoreProgress, State, Streams},
         serde::{Bincode, Data, Json, Postcard, Serde, Window, Windowed},
         state::Stores,
         time::TimestampExtractor,

@@ -201,6 +201,13 @@ impl<K, V> Materialized<K, V> {
     }
 }
 
+/// Nothing is said about the store: an operator that needs none has none.
+impl<K, V> Default for Materialized<K, V> {
+    fn default() -> Self {
+        Materialized::absent()
+    }
+}
+
 impl<K, V> From<Named> for Materialized<K, V> {
     fn from(name: Named) -> Self {
         Materialized { processor: name.given(), ..Materialized::absent() }
