@@ -185,12 +185,24 @@ impl Inner {
     }
 
     /// Writes down how far each partition is synced, with the indexes up to there: recovery begins there.
+    ///
+    /// Without space on the disk it is left out, which makes the next recovery longer. Any other failure leaves doubt
+    /// about what is synced, and ends the log.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let _one = self.checkpoint.lock();
-        for partition in self.all_partitions() {
-            partition.prepare_checkpoint()?;
+        let mut partitions = self.all_partitions().into_iter();
+        let written = partitions.try_for_each(|partition| partition.prepare_checkpoint());
+        match written.and_then(|()| self.write_recovery_points()) {
+            Err(error) if error.is_storage_full() => {
+                tracing::warn!(%error, "no checkpoint: recovery after a crash will take longer");
+                Ok(())
+            }
+            Err(error) => {
+                self.shared.poison(&error.to_string());
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
-        self.write_recovery_points()
     }
 
     pub(crate) fn write_recovery_points(&self) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::{
     embedded::{
         Durability,
         log_shared::now_ms,
+        producer_state::Verdict,
         segment::{AppendFailure, AppendSettings},
     },
 };
@@ -40,10 +41,17 @@ impl Partition {
         let appended = {
             let mut log = self.log()?;
             let headers = place(&mut batches, &log, &config)?;
+            if let Verdict::Duplicate { first, last } = self.check_producers(&log, &batches, &headers)? {
+                return Ok(Appended { base: first, next: last.next(), should_wait: false });
+            }
             self.write(&mut log, &config, &batches, &headers)?;
             let base = log.log_end;
             let next = headers.last().map_or(base, BatchHeader::next_offset);
             log.log_end = next;
+            // The batches are in the file, so what follows from them must be, too.
+            self.follow_producers(&mut log, &batches, &headers).inspect_err(|error| {
+                self.shared.poison(&error.to_string());
+            })?;
             log.tail.push(Chunk { base, next, bytes: compact(batches) });
             let newly = !std::mem::replace(&mut log.is_dirty, true);
             // Under the lock: whoever sees this partition dirty must find it in the list of the next sync.

@@ -18,24 +18,30 @@ impl Partition {
         }
     }
 
-    /// Brings the indexes on disk up to the recovery point, if it has moved.
+    /// Brings what recovery needs up to the log end, if records came since the last time: the batches, the indexes and a
+    /// snapshot of the producers, all synced. Appends go on meanwhile.
     pub(crate) fn prepare_checkpoint(&self) -> Result<()> {
         let directory = &*self.shared.directory;
-        let (files, recovery_point) = {
+        let (files, end) = {
             let Slot::Open(log) = &mut *self.slot.lock() else { return Ok(()) };
-            if log.recovery_point <= log.checkpointed {
+            if log.log_end <= log.checkpointed {
                 return Ok(());
             }
-            let files = match log.segments.last_mut() {
-                Some(active) => active.store_indexes(directory)?,
-                None => Vec::new(),
-            };
-            (files, log.recovery_point)
+            let mut files = vec![self.take_snapshot(log)?];
+            self.drop_old_snapshots(log)?;
+            if let Some(active) = log.segments.last_mut() {
+                files.extend(active.store_indexes(directory)?);
+                files.push(active.file(directory)?);
+            }
+            // Last, so that nothing is forgotten if there was no space for the others.
+            files.append(&mut log.unsynced);
+            (files, log.log_end)
         };
         self.sync_files(files.iter().map(|file| &**file))?;
         directory.sync_dir(&self.directory_name).map_err(|error| self.failure("sync", error))?;
         if let Slot::Open(log) = &mut *self.slot.lock() {
-            log.checkpointed = recovery_point;
+            log.recovery_point = log.recovery_point.max(end);
+            log.checkpointed = end;
         }
         Ok(())
     }
@@ -64,8 +70,14 @@ impl Partition {
     /// Ends the active segment's files, durably. Nothing is appended any more.
     pub(crate) fn seal_for_close(&self) -> Result<()> {
         let Slot::Open(log) = &mut *self.slot.lock() else { return Ok(()) };
-        if let Some(active) = log.segments.last_mut() {
-            let files = active.seal(&*self.shared.directory)?;
+        // Nothing came since it was opened in order: its files are as they must be.
+        if log.log_end > log.checkpointed
+            && let Some(active) = log.segments.last_mut()
+        {
+            let mut files = active.seal(&*self.shared.directory)?;
+            files.extend(std::mem::take(&mut log.unsynced));
+            files.push(self.take_snapshot(log)?);
+            self.drop_old_snapshots(log)?;
             self.sync_files(files.iter().map(|file| &**file))?;
             let synced = self.shared.directory.sync_dir(&self.directory_name);
             synced.map_err(|error| self.failure("sync", error))?;

@@ -63,17 +63,29 @@ impl Partition {
                 None => Found::InFile(self.find(&mut log, from)?, end),
             }
         };
-        match found {
-            Found::Bytes(fetched) => Ok(Some(fetched)),
-            Found::InFile(place, end) => {
-                let fetched = read(&place, from, end, bytes_max)?;
-                if fetched.is_none() {
-                    // Compaction may leave a segment without a batch at or after `from`: go on in the next one.
-                    return self.fetch_next_segment(from, bytes_max, isolation);
+        let fetched = match found {
+            Found::Bytes(fetched) => Some(fetched),
+            Found::InFile(place, end) => read(&place, from, end, bytes_max)?,
+        };
+        match fetched {
+            Some(mut fetched) => {
+                if isolation == Isolation::ReadCommitted {
+                    fetched.aborted = self.aborted_between(from, fetched.next)?;
                 }
-                Ok(fetched)
+                Ok(Some(fetched))
             }
+            // Compaction may leave a segment without a batch at or after `from`: go on in the next one.
+            None => self.fetch_next_segment(from, bytes_max, isolation),
         }
+    }
+
+    fn aborted_between(&self, from: Offset, to: Offset) -> Result<Arc<[AbortedTransaction]>> {
+        let log = self.log()?;
+        let aborted = log.producers.aborted_between(from, to);
+        let mut aborted = aborted
+            .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first })
+            .peekable();
+        Ok(if aborted.peek().is_none() { Arc::default() } else { aborted.collect() })
     }
 
     /// The first record that is as late as `timestamp`.

@@ -11,6 +11,7 @@ mod append;
 mod checkpoint;
 mod fetch;
 mod open;
+mod producers;
 mod roll;
 mod tail;
 
@@ -20,7 +21,7 @@ use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 
 pub(crate) use open::Known;
 
-use self::tail::Tail;
+use self::{producers::Producers, tail::Tail};
 use super::{consumer_watch::Watch, log_shared::Shared, segment::Segment, storage::SegmentFile};
 use crate::{Error, Offset, Result, TopicConfig, TopicPartition, client::Isolation};
 
@@ -69,6 +70,7 @@ struct Log {
     /// True if a name in the directory waits for a sync.
     has_new_names: bool,
     tail: Tail,
+    producers: Producers,
     leader_epoch: i32,
 }
 
@@ -207,7 +209,8 @@ impl Partition {
 impl Log {
     fn end(&self, isolation: Isolation) -> Offset {
         match isolation {
-            Isolation::ReadUncommitted | Isolation::ReadCommitted => self.log_end,
+            Isolation::ReadUncommitted => self.log_end,
+            Isolation::ReadCommitted => self.producers.states.last_stable(self.log_end),
         }
     }
 }

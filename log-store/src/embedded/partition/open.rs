@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{Log, Partition, Tail};
+use super::{Log, Partition, Producers, Tail};
 use crate::{
     Error, Offset, Result,
     embedded::{
@@ -27,7 +27,7 @@ pub(crate) struct Known {
 
 impl Partition {
     pub(super) fn open(&self) -> Result<Log> {
-        let mut segments = self.find_segments()?;
+        let (mut segments, snapshots) = self.find_files()?;
         let base = segments.first().map_or(Offset::ZERO, |segment| segment.base);
         let log_end = if self.known.is_clean { self.clean_end(&mut segments)? } else { self.recover(&mut segments)? };
         let log_start = self.known.log_start.unwrap_or(base).max(base);
@@ -37,6 +37,7 @@ impl Partition {
         }
         Ok(Log {
             leader_epoch: self.read_leader_epoch()?,
+            producers: self.load_producers(&mut segments, snapshots, log_end)?,
             is_dirty: false,
             recovery_point: log_end,
             checkpointed: if self.known.is_clean { log_end } else { self.known.recovery_point.min(log_end) },
@@ -49,26 +50,29 @@ impl Partition {
         })
     }
 
-    /// The segments in the directory, in order, after leftovers are removed.
-    fn find_segments(&self) -> Result<Vec<Segment>> {
+    /// The segments and the offsets of the snapshots in the directory, in order, after leftovers are removed.
+    fn find_files(&self) -> Result<(Vec<Segment>, Vec<Offset>)> {
         let directory = &*self.shared.directory;
         let failure = |operation, error| Error::io(operation, directory.locate(&self.directory_name), error);
         let entries = match directory.list(&self.directory_name) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
             Err(error) => return Err(failure("list", error)),
         };
-        let mut segments = Vec::new();
+        let (mut segments, mut snapshots) = (Vec::new(), Vec::new());
         for entry in entries {
             let path = format!("{}/{}", self.directory_name, entry.name);
             if [".deleted", ".cleaned", ".tmp"].iter().any(|end| entry.name.ends_with(end)) {
                 directory.remove(&path).map_err(|error| failure("remove a leftover in", error))?;
             } else if let Some(base) = entry.name.strip_suffix(".log").and_then(|name| name.parse().ok()) {
                 segments.push(Segment::existing(&self.directory_name, Offset::new(base), entry.len));
+            } else if let Some(at) = entry.name.strip_suffix(".snapshot").and_then(|name| name.parse().ok()) {
+                snapshots.push(Offset::new(at));
             }
         }
         segments.sort_unstable_by_key(|segment| segment.base);
-        Ok(segments)
+        snapshots.sort_unstable();
+        Ok((segments, snapshots))
     }
 
     /// The log end after a clean close: the batches behind the last index entry tell.
@@ -160,6 +164,7 @@ impl Partition {
             unsynced: Vec::new(),
             has_new_names: true,
             tail: Tail::default(),
+            producers: Producers::default(),
             leader_epoch: self.read_leader_epoch()?,
         })
     }

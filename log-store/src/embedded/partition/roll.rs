@@ -49,6 +49,9 @@ impl Partition {
         if let Some(active) = log.segments.last_mut() {
             let files = active.seal(directory)?;
             log.unsynced.extend(files);
+            let snapshot = self.take_snapshot(log)?;
+            log.unsynced.push(snapshot);
+            self.drop_old_snapshots(log)?;
         }
         let segment = Segment::create(directory, &self.directory_name, log.log_end)?;
         log.segments.push(segment);

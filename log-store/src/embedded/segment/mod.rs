@@ -7,6 +7,7 @@ mod index;
 mod offset_index;
 pub(crate) mod recovery;
 mod time_index;
+pub(crate) mod transaction_index;
 
 use std::{io, path::PathBuf, sync::Arc};
 
