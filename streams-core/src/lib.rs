@@ -10,6 +10,7 @@ pub mod runtime;
 pub mod serde;
 pub mod state;
 pub mod task;
+pub mod testing;
 pub mod time;
 pub mod topology;
 

@@ -34,7 +34,7 @@ use crate::{
     topology::{
         Topics, Topology,
         node::{MakeProcessor, MakeSink, MakeSource, NodeKind, SinkTarget},
-        subtopology::{places, stores_of, subtopologies},
+        subtopology::{SubTopology, places, stores_of, subtopologies},
     },
 };
 
@@ -107,6 +107,16 @@ impl Blueprint {
         existing: &BTreeMap<TopicName, u32>,
         surroundings: Surroundings,
     ) -> Result<Self> {
+        Blueprint::draw_parts(topology, &subtopologies(topology), existing, surroundings)
+    }
+
+    /// As [`Blueprint::draw`], with these parts.
+    pub(crate) fn draw_parts(
+        topology: &Topology,
+        parts: &[SubTopology],
+        existing: &BTreeMap<TopicName, u32>,
+        surroundings: Surroundings,
+    ) -> Result<Self> {
         let names = Names { topology, application_id: &surroundings.application_id };
         let mut blueprint = Blueprint {
             parts: Vec::new(),
@@ -120,7 +130,7 @@ impl Blueprint {
             surroundings: surroundings.clone(),
         };
         let mut missing = Vec::new();
-        for (number, subtopology) in subtopologies(topology).iter().enumerate() {
+        for (number, subtopology) in parts.iter().enumerate() {
             let part = if subtopology.is_global {
                 Part { nodes: Vec::new(), topics: Vec::new(), stores: Vec::new(), connections: Vec::new() }
             } else {
@@ -236,7 +246,7 @@ impl Blueprint {
         })
     }
 
-    /// A task whose stores are restored.
+    /// A task whose stores are restored. Stores beyond its own are global ones: every node may read them.
     pub(crate) fn make_task(
         &self,
         task: TaskId,
@@ -255,6 +265,10 @@ impl Blueprint {
             Some(ChangelogTopic::Own(topic)) => Some(TopicPartition::new(topic.clone(), task.partition)),
             _ => None,
         });
+        let global = part.stores.len()..stores.len();
+        let changelogs = changelogs.chain(global.clone().map(|_| None)).collect();
+        let global = global.filter_map(|index| u32::try_from(index).ok());
+        let connections = part.connections.iter().map(|own| own.iter().copied().chain(global.clone()).collect());
         let source_changelogs = part.stores.iter().map(|store| match &store.changelog {
             Some(ChangelogTopic::Source(topic)) => queue_of(topic),
             _ => None,
@@ -266,8 +280,8 @@ impl Blueprint {
             node_names: part.nodes.iter().map(|node| node.name.clone()).collect(),
             source_changelogs: source_changelogs.collect(),
             stores,
-            connections: part.connections.clone(),
-            collector: RecordCollector::new(Arc::clone(&surroundings.counts), changelogs.collect()),
+            connections: connections.collect(),
+            collector: RecordCollector::new(Arc::clone(&surroundings.counts), changelogs),
             handlers: surroundings.handlers.clone(),
         };
         StreamTask::new(nodes, inputs, parts, wall_clock_time)
@@ -392,11 +406,11 @@ impl Names<'_> {
         let used: Vec<Vec<&str>> = members.iter().map(|place| stores_of(self.topology, *place)).collect();
         let mut part = Part { nodes: Vec::new(), topics: Vec::new(), stores: Vec::new(), connections: Vec::new() };
         let mut store_names: Vec<&str> = Vec::new();
-        for store in self.topology.stores.iter().filter(|store| !store.is_global) {
+        for store in &self.topology.stores {
             let name = store.builder.name();
             if used.iter().any(|of_node| of_node.contains(&name)) {
                 store_names.push(name);
-                part.stores.push(self.store(&store.builder)?);
+                part.stores.push(self.store(&store.builder, store.is_global)?);
             }
         }
         for ((place, children), used) in members.iter().zip(children).zip(used) {
@@ -431,8 +445,9 @@ impl Names<'_> {
         Ok(part)
     }
 
-    fn store(&self, builder: &Arc<dyn StoreBuilder>) -> Result<StorePlan> {
+    fn store(&self, builder: &Arc<dyn StoreBuilder>, is_global: bool) -> Result<StorePlan> {
         let changelog = match builder.changelog() {
+            _ if is_global => None,
             Changelog::Topic { .. } => {
                 let name = format!("{}-{}-changelog", self.application_id, builder.name());
                 Some(ChangelogTopic::Own(TopicName::new(name)?))

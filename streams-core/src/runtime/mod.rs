@@ -4,7 +4,7 @@
 //! stores; `lifecycle` is what the outside sees.
 
 mod application;
-mod blueprint;
+pub(crate) mod blueprint;
 mod committer;
 mod fingerprint;
 mod inputs;
@@ -15,7 +15,7 @@ mod metrics;
 mod pace;
 mod process_id;
 mod purge;
-mod restorer;
+pub(crate) mod restorer;
 mod settings;
 mod startup;
 mod streams;

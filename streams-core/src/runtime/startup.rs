@@ -44,11 +44,7 @@ pub(crate) fn prepare(topology: &Topology, config: &StreamsConfig, client: &Shar
     let mut admin = client.admin()?;
     let known = Fingerprint::read(&directory)?;
     refuse_lost_changelogs(known.as_ref(), &mut *admin)?;
-    let settings = TopicSettings {
-        application_id: &config.application_id,
-        overrides: &config.topic_settings,
-        additional_retention_ms: config.window_changelog_additional_retention.as_millis(),
-    };
+    let settings = TopicSettings::of(config);
     let counts = internal_topics::prepare(topology, &settings, &mut *admin)?;
     let surroundings = Surroundings {
         application_id: config.application_id.as_str().into(),

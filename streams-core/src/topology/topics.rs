@@ -13,7 +13,7 @@ use super::{
     subtopology::{stores_of, subtopologies},
 };
 use crate::{
-    Error, Result,
+    Error, Result, StreamsConfig,
     state::{Changelog, ChangelogCleanup},
 };
 
@@ -50,6 +50,17 @@ pub(crate) struct TopicSettings<'a> {
     pub(crate) overrides: &'a BTreeMap<String, String>,
     /// How much longer than its store a changelog of windows is retained.
     pub(crate) additional_retention_ms: u128,
+}
+
+impl<'a> TopicSettings<'a> {
+    /// Those of an application.
+    pub(crate) fn of(config: &'a StreamsConfig) -> Self {
+        TopicSettings {
+            application_id: &config.application_id,
+            overrides: &config.topic_settings,
+            additional_retention_ms: config.window_changelog_additional_retention.as_millis(),
+        }
+    }
 }
 
 /// A versioned store's changelog keeps what compaction may not yet remove for this much longer than the store.
