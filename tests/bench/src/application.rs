@@ -1,0 +1,180 @@
+//! A folder with a log and an application on it: what every benchmark runs in.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use log_store::{
+    RecordView, TopicName, TopicPartition,
+    client::{
+        Admin, ConsumerConfig, Isolation, LogClient, NewTopic, OffsetSpec, PartitionHandle, Polled, Producer,
+        ProducerConfig, SharedClient, StartAt,
+    },
+};
+use streams_dsl::prelude::*;
+use tempfile::TempDir;
+
+use crate::Common;
+
+const APPLICATION: &str = "bench";
+/// How often the benchmark looks whether all is done: the error of its times.
+const TICK: Duration = Duration::from_millis(5);
+/// A benchmark that does not get ready within this time never will.
+const READY_WAIT: Duration = Duration::from_secs(600);
+const CLOSE_WAIT: Duration = Duration::from_secs(60);
+
+/// A log in a folder of its own, which goes when this goes.
+pub(crate) struct Bench {
+    folder: TempDir,
+    log: EmbeddedLog,
+    common: Common,
+}
+
+impl Bench {
+    pub(crate) fn new(common: &Common) -> anyhow::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("streams-bench-");
+        let folder = match &common.data {
+            Some(data) => builder.tempdir_in(data).with_context(|| format!("cannot use {}", data.display()))?,
+            None => builder.tempdir()?,
+        };
+        let log = EmbeddedLog::open(folder.path().join("log"), LogConfig::default())?;
+        Ok(Bench { folder, log, common: common.clone() })
+    }
+
+    pub(crate) fn client(&self) -> SharedClient {
+        Arc::new(self.log.clone())
+    }
+
+    pub(crate) fn create(&self, topic: &str, config: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut new = NewTopic::new(TopicName::new(topic)?, self.common.partitions());
+        for (key, value) in config {
+            new = new.with_config(*key, *value);
+        }
+        Ok(self.log.admin()?.create_topics(&[new])?)
+    }
+
+    /// Where to write the records of a topic.
+    pub(crate) fn writer(&self, topic: &str) -> anyhow::Result<Writer> {
+        let mut producer = self.log.producer(&ProducerConfig::default())?;
+        let topic = TopicName::new(topic)?;
+        let targets = (0..self.common.partitions())
+            .map(|partition| producer.open(&TopicPartition::new(topic.clone(), partition)))
+            .collect::<Result<_, _>>()?;
+        Ok(Writer { producer, targets })
+    }
+
+    /// An application that is not started.
+    pub(crate) fn application(&self, topology: Topology) -> anyhow::Result<Streams> {
+        let mut config = StreamsConfig::builder(APPLICATION)
+            .processing_guarantee(self.common.guarantee.into())
+            .num_stream_threads(self.common.threads)
+            .state_dir(self.state());
+        if let Some(millis) = self.common.commit_ms {
+            config = config.commit_interval(Duration::from_millis(millis));
+        }
+        if let Some(bytes) = self.common.cache {
+            config = config.statestore_cache_max_bytes(bytes);
+        }
+        if let Some(bytes) = self.common.memory {
+            config = config.memory_budget(bytes);
+        }
+        Ok(Streams::new(topology, config.build()?, self.client())?)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Calls `each` with key and value of every record that readers of committed records see.
+    pub(crate) fn read(&self, topic: &str, each: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> anyhow::Result<()> {
+        read(&self.client(), topic, each)
+    }
+}
+
+/// Writes records to the partitions of one topic.
+pub(crate) struct Writer {
+    producer: Box<dyn Producer>,
+    targets: Vec<PartitionHandle>,
+}
+
+impl Writer {
+    /// Sends to partition `number` modulo their count.
+    pub(crate) fn send(&mut self, number: u64, record: RecordView<'_>) -> anyhow::Result<()> {
+        let target = self.targets[(number % self.targets.len() as u64) as usize];
+        Ok(self.producer.send(target, record)?)
+    }
+
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(self.producer.flush()?)
+    }
+}
+
+/// Starts the application and waits until it works; the time that took.
+pub(crate) fn start(streams: &Streams) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    streams.start()?;
+    streams.wait_for(State::Running, READY_WAIT)?;
+    Ok(started.elapsed())
+}
+
+/// Waits until every input is processed and committed.
+pub(crate) fn wait_until_done(streams: &Streams) -> anyhow::Result<()> {
+    loop {
+        if let Some(error) = streams.error() {
+            bail!("the application stopped: {error}");
+        }
+        if streams.lags()?.iter().all(|partition| partition.lag == 0) {
+            return Ok(());
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+pub(crate) fn close(streams: &Streams) -> anyhow::Result<()> {
+    if !streams.close(CLOSE_WAIT) {
+        bail!("the application did not close within {} s", CLOSE_WAIT.as_secs());
+    }
+    match streams.error() {
+        Some(error) => bail!("the application stopped: {error}"),
+        None => Ok(()),
+    }
+}
+
+/// See [`Bench::read`].
+fn read(
+    client: &SharedClient,
+    topic: &str,
+    mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>),
+) -> anyhow::Result<()> {
+    let mut admin = client.admin()?;
+    let topic = TopicName::new(topic)?;
+    let partitions = admin.describe_topic(&topic)?.with_context(|| format!("no topic {topic}"))?.partitions;
+    let mut left = HashMap::new();
+    for number in 0..partitions {
+        let partition = TopicPartition::new(topic.clone(), number);
+        let offset = |admin: &mut dyn Admin, spec| admin.list_offset(&partition, spec);
+        let start = offset(&mut *admin, OffsetSpec::Earliest)?;
+        if let Some(end) = offset(&mut *admin, OffsetSpec::Latest(Isolation::ReadCommitted))?.filter(|end| Some(*end) > start) {
+            left.insert(partition, end);
+        }
+    }
+    let mut consumer = client.consumer(&ConsumerConfig::default())?;
+    consumer.assign(&left.keys().map(|partition| (partition.clone(), StartAt::Beginning)).collect::<Vec<_>>())?;
+    while !left.is_empty() {
+        let Polled::Batch(batch) = consumer.poll(Duration::from_secs(1))? else { continue };
+        let mut records = batch.cursor();
+        while let Some(at) = records.advance()? {
+            let record = records.view(&at);
+            each(record.key, record.value);
+        }
+        if left.get(&batch.partition).is_some_and(|end| batch.next >= *end) {
+            left.remove(&batch.partition);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Filter and map, from topic to topic: what a record costs that no store remembers.
+
+use anyhow::ensure;
+use log_store::RecordView;
+use serde::Serialize;
+use streams_dsl::prelude::*;
+
+use crate::{
+    Common, Guarantee,
+    application::{Bench, close, start, wait_until_done},
+    number, print,
+    usage::{Started, reset_peak},
+};
+
+/// Length of a value.
+const VALUE_BYTES: usize = 100;
+/// One record in so many is dropped by the filter.
+const DROPPED: u64 = 10;
+/// Records in a run of one partition.
+const RUN: u64 = 1_000;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Records to process
+    #[arg(long, default_value = "10M", value_parser = number, value_name = "N")]
+    records: u64,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Serialize)]
+struct Report {
+    bench: &'static str,
+    guarantee: Guarantee,
+    threads: usize,
+    partitions: u32,
+    records: u64,
+    ready_ms: f64,
+    seconds: f64,
+    records_per_second: f64,
+    cpu_seconds: f64,
+    records_per_cpu_second: f64,
+    peak_rss_bytes: u64,
+    bytes_written: u64,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let Options { records, common } = options;
+    let bench = Bench::new(common)?;
+    bench.create("in", &[])?;
+    bench.create("out", &[])?;
+    let mut writer = bench.writer("in")?;
+    let mut value = [b'v'; VALUE_BYTES];
+    for number in 0..*records {
+        value[..8].copy_from_slice(&number.to_be_bytes());
+        writer.send(number / RUN, RecordView::new(i64::try_from(number)?, Some(&number.to_be_bytes()), Some(&value)))?;
+    }
+    writer.flush()?;
+
+    let builder = StreamsBuilder::new();
+    builder
+        .stream::<i64, Vec<u8>>("in")
+        .filter(|key, _| !key.cast_unsigned().is_multiple_of(DROPPED))
+        .map_values(|_, mut value| {
+            value.rotate_left(1);
+            value
+        })
+        .to("out");
+    let streams = bench.application(builder.build()?)?;
+    let _ = reset_peak();
+    let started = Started::now();
+    let ready = start(&streams)?;
+    wait_until_done(&streams)?;
+    let usage = started.usage();
+    close(&streams)?;
+
+    let (mut found, mut sum, mut wrong) = (0_u64, 0_u64, 0_u64);
+    bench.read("out", |key, value| {
+        let number = key.and_then(|key| Some(u64::from_be_bytes(key.try_into().ok()?)));
+        let bytes = value.filter(|value| value.len() == VALUE_BYTES);
+        let carried = bytes.map(|value| [&[value[VALUE_BYTES - 1]], &value[..7]].concat());
+        match (number, carried) {
+            (Some(number), Some(carried)) if carried == number.to_be_bytes() => sum = sum.wrapping_add(number),
+            _ => wrong += 1,
+        }
+        found += 1;
+    })?;
+    let kept = (0..*records).filter(|number| !number.is_multiple_of(DROPPED));
+    let (expected, expected_sum) = kept.fold((0_u64, 0_u64), |(n, sum), number| (n + 1, sum.wrapping_add(number)));
+    ensure!((found, sum, wrong) == (expected, expected_sum, 0), "{found} records came out, {wrong} of them wrong; expected {expected}");
+    print(
+        common.json,
+        &Report {
+            bench: "stateless",
+            guarantee: common.guarantee,
+            threads: common.threads,
+            partitions: common.partitions(),
+            records: *records,
+            ready_ms: ready.as_secs_f64() * 1e3,
+            seconds: usage.seconds,
+            records_per_second: *records as f64 / usage.seconds,
+            cpu_seconds: usage.cpu_seconds,
+            records_per_cpu_second: *records as f64 / usage.cpu_seconds,
+            peak_rss_bytes: usage.peak_rss_bytes,
+            bytes_written: usage.bytes_written,
+        },
+    )
+}

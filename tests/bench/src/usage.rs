@@ -1,0 +1,70 @@
+//! What a run costs the machine: processor time, memory, bytes written.
+
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The clock, the processor time and the bytes written at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Started {
+    at: Instant,
+    cpu: Duration,
+    written: u64,
+}
+
+/// What happened since.
+pub(crate) struct Usage {
+    /// By the clock on the wall.
+    pub(crate) seconds: f64,
+    /// Processor time of all threads, in the program and in the system for it.
+    pub(crate) cpu_seconds: f64,
+    /// Bytes handed to files, as the system counts them (0 where it does not).
+    pub(crate) bytes_written: u64,
+    /// Most memory held since the start of the process, in bytes (0 where the system does not tell).
+    pub(crate) peak_rss_bytes: u64,
+}
+
+impl Started {
+    /// Now.
+    pub(crate) fn now() -> Self {
+        Started { at: Instant::now(), cpu: cpu_time(), written: bytes_written() }
+    }
+
+    /// From then until now.
+    pub(crate) fn usage(self) -> Usage {
+        Usage {
+            seconds: self.at.elapsed().as_secs_f64(),
+            cpu_seconds: (cpu_time() - self.cpu).as_secs_f64(),
+            bytes_written: bytes_written() - self.written,
+            peak_rss_bytes: peak_rss_bytes(),
+        }
+    }
+}
+
+/// Forgets the peak so far, where the system allows it, so that a run does not show what loading its input took.
+pub(crate) fn reset_peak() -> io::Result<()> {
+    fs::write("/proc/self/clear_refs", "5")
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn bytes_written() -> u64 {
+    field("/proc/self/io", "wchar:")
+}
+
+fn peak_rss_bytes() -> u64 {
+    field("/proc/self/status", "VmHWM:") * 1024
+}
+
+/// The number after `name` in a file of lines `name number …`; 0 if there is none.
+fn field(file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
