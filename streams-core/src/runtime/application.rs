@@ -38,7 +38,8 @@ pub enum StreamThreadExceptionResponse {
     ReplaceThread,
     /// Close this application instance, which ends in [`State::Error`]. The default.
     ShutdownClient,
-    /// Close every instance of the application in this process, which all end in [`State::Error`].
+    /// Close every instance of the application that this process has made with the same log client; all end in
+    /// [`State::Error`].
     ShutdownApplication,
 }
 
@@ -187,7 +188,7 @@ impl Application {
                 StreamThreadExceptionResponse::ReplaceThread => self.lifecycle.report(error),
                 StreamThreadExceptionResponse::ShutdownClient => self.shut_down_with(error),
                 StreamThreadExceptionResponse::ShutdownApplication => {
-                    for instance in super::instances::of(&self.settings.application_id) {
+                    for instance in super::instances::of(self) {
                         instance.shut_down_with(Arc::clone(&error));
                     }
                 }

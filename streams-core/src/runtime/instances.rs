@@ -1,4 +1,4 @@
-//! The applications that run in this process, by `application.id`: whom a shutdown of the whole application reaches.
+//! The applications that run in this process: whom a shutdown of the whole application reaches.
 
 use std::sync::{Arc, Weak};
 
@@ -15,9 +15,13 @@ pub(crate) fn register(application: &Arc<Application>) {
     running.push(Arc::downgrade(application));
 }
 
-/// The instances of an application.
-pub(crate) fn of(application_id: &str) -> Vec<Arc<Application>> {
+/// The instances of the same application: of one `application.id`, on one log client.
+pub(crate) fn of(application: &Application) -> Vec<Arc<Application>> {
     let running = RUNNING.lock();
     let alive = running.iter().filter_map(Weak::upgrade);
-    alive.filter(|instance| instance.settings.application_id == application_id).collect()
+    let is_same = |instance: &Arc<Application>| {
+        instance.settings.application_id == application.settings.application_id
+            && Arc::ptr_eq(&instance.client, &application.client)
+    };
+    alive.filter(is_same).collect()
 }

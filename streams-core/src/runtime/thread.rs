@@ -352,13 +352,19 @@ impl StreamThread {
 
     /// Takes a failure of the work outside of commands.
     fn fail(&mut self, error: Error) {
-        let failure = self.judge(error);
+        let failure = self.judge(error, true);
         self.handle(Event::Failed(failure));
     }
 
-    fn judge(&mut self, error: Error) -> Failure {
+    /// What an error means. A command that was left half done cannot be taken up again in the middle: then only a new
+    /// thread helps.
+    fn judge(&mut self, error: Error, may_retry: bool) -> Failure {
         self.failures += 1;
-        let failure = if self.failures > FAILURES_MAX { Failure::Fatal } else { failure_of(&error) };
+        let failure = match failure_of(&error) {
+            _ if self.failures > FAILURES_MAX => Failure::Fatal,
+            Failure::Retriable if !may_retry => Failure::Fatal,
+            failure => failure,
+        };
         self.app.metrics.add(Metric::CommitFailedTotal, 1);
         match failure {
             Failure::Fatal => {
@@ -386,11 +392,7 @@ impl StreamThread {
                     Ok(()) if is_commit => events.push_back(Event::Committed),
                     Ok(()) => {}
                     Err(error) => {
-                        let failure = match self.judge(error) {
-                            // What a command left half done cannot be taken up again in the middle.
-                            Failure::Retriable if !is_commit => Failure::Fatal,
-                            failure => failure,
-                        };
+                        let failure = self.judge(error, is_commit);
                         events.push_back(Event::Failed(failure));
                         break;
                     }

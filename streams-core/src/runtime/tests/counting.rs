@@ -275,7 +275,7 @@ impl World {
                 if end == Offset::ZERO || at == Some(end) {
                     break;
                 }
-                assert!(Instant::now() < deadline, "{partition} is at {at:?} of {end}");
+                assert!(Instant::now() < deadline, "{partition} is at {at:?} of {end}: {:#?}", self.journal.take());
                 std::thread::sleep(Duration::from_millis(2));
             }
         }

@@ -28,7 +28,7 @@ pub(super) type MakeError = fn() -> Error;
 pub(super) struct Journal {
     calls: Mutex<Vec<String>>,
     /// The call, how many of its kind go well before, when, and with which error.
-    fault: Mutex<Option<(&'static str, usize, When, MakeError)>>,
+    faults: Mutex<Vec<(&'static str, usize, When, MakeError)>>,
 }
 
 impl Journal {
@@ -43,32 +43,28 @@ impl Journal {
 
     /// Lets the call after the next `good` ones of this name fail, once.
     pub(super) fn fail(&self, call: &'static str, good: usize, when: When, error: MakeError) {
-        *self.fault.lock() = Some((call, good, when, error));
+        self.faults.lock().push((call, good, when, error));
     }
 
-    /// True if the fault has not happened yet.
+    /// True if a fault has not happened yet.
     pub(super) fn is_fault_pending(&self) -> bool {
-        self.fault.lock().is_some()
+        !self.faults.lock().is_empty()
+    }
+
+    fn due(&self, name: &'static str) -> Option<(When, MakeError)> {
+        let mut faults = self.faults.lock();
+        let place = faults.iter().position(|(faulty, ..)| *faulty == name)?;
+        if faults[place].1 == 0 {
+            let (_, _, when, error) = faults.remove(place);
+            return Some((when, error));
+        }
+        faults[place].1 -= 1;
+        None
     }
 
     fn call<T>(&self, name: &'static str, text: String, call: impl FnOnce() -> Result<T>) -> Result<T> {
         self.write(text);
-        let fault = {
-            let mut pending = self.fault.lock();
-            match &mut *pending {
-                Some((faulty, good, when, error)) if *faulty == name => {
-                    if *good == 0 {
-                        let fault = (*when, *error);
-                        *pending = None;
-                        Some(fault)
-                    } else {
-                        *good -= 1;
-                        None
-                    }
-                }
-                _ => None,
-            }
-        };
+        let fault = self.due(name);
         match fault {
             None => call(),
             Some((When::Before, error)) => Err(error()),

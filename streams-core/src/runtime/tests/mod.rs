@@ -1,6 +1,7 @@
 //! Applications from start to end, on the embedded log.
 
 mod counting;
+mod failing;
 mod faulty_log;
 mod running;
 
@@ -10,6 +11,11 @@ use log_store::{
     client::SharedClient,
     embedded::{EmbeddedLog, LogConfig, storage::MemoryDirectory},
 };
+
+use crate::ProcessingGuarantee;
+
+/// What scenarios run under.
+const GUARANTEES: [ProcessingGuarantee; 1] = [ProcessingGuarantee::AtLeastOnce];
 
 /// A log without files.
 fn log() -> SharedClient {

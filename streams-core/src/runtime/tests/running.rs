@@ -8,13 +8,14 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::counting::{WAIT, World};
+use super::{
+    GUARANTEES,
+    counting::{WAIT, World},
+};
 use crate::{
-    ProcessingGuarantee::{self, AtLeastOnce},
+    ProcessingGuarantee::AtLeastOnce,
     runtime::{Metric, State, StreamThreadState},
 };
-
-const GUARANTEES: [ProcessingGuarantee; 1] = [AtLeastOnce];
 
 fn counts(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
     pairs.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
@@ -121,6 +122,10 @@ fn states_follow_each_other_as_in_kafka_streams() {
     assert!(streams.start().unwrap_err().to_string().contains("cannot be started"));
     assert!(streams.clean_up().is_err(), "not while it runs");
     assert!(streams.close(WAIT) && streams.close(WAIT), "twice is no error");
+    let deadline = Instant::now() + WAIT;
+    while heard.lock().len() < 4 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert_eq!(*heard.lock(), [State::Rebalancing, State::Running, State::PendingShutdown, State::NotRunning]);
     assert!(streams.wait_for(State::Running, WAIT).is_err(), "it will not run again");
     streams.clean_up().unwrap();
