@@ -12,8 +12,10 @@ use crate::{Error, Offset, Result, TopicName, TopicPartition};
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 /// Per partition whose records were deleted from the front.
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
-const CLEAN: &str = ".kafka_cleanshutdown";
-const META: &str = "meta.properties";
+/// There after a clean close.
+pub(crate) const CLEAN: &str = ".kafka_cleanshutdown";
+/// Identity of the log.
+pub(crate) const META: &str = "meta.properties";
 
 /// One offset for each of some partitions.
 pub(crate) type Offsets = BTreeMap<TopicPartition, Offset>;
@@ -28,7 +30,7 @@ pub(crate) fn read_offsets(directory: &dyn Directory, name: &str) -> Result<Opti
     Ok(offsets)
 }
 
-fn parse_offsets(bytes: &[u8]) -> Option<Offsets> {
+pub(crate) fn parse_offsets(bytes: &[u8]) -> Option<Offsets> {
     let mut lines = std::str::from_utf8(bytes).ok()?.lines();
     if lines.next()? != "0" {
         return None;

@@ -7,6 +7,7 @@ mod config;
 mod consumer;
 mod consumer_watch;
 mod group;
+pub mod inspect;
 mod log;
 mod log_checkpoints;
 mod log_shared;

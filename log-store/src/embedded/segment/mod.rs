@@ -12,8 +12,8 @@ pub(crate) mod transaction_index;
 use std::{io, path::PathBuf, sync::Arc};
 
 pub(crate) use index::{Index, IndexEntry};
-pub(crate) use offset_index::OffsetEntry;
-pub(crate) use time_index::TimeEntry;
+pub use offset_index::OffsetEntry;
+pub use time_index::TimeEntry;
 
 use super::storage::{Directory, OpenMode, SegmentFile};
 use crate::{Error, NO_TIMESTAMP, Offset, Result, batch::BatchHeader};

@@ -5,11 +5,11 @@ use crate::Offset;
 
 /// The batch that starts at byte `position` ends with `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OffsetEntry {
+pub struct OffsetEntry {
     /// Last offset of the batch.
-    pub(crate) offset: Offset,
+    pub offset: Offset,
     /// Where the batch starts.
-    pub(crate) position: u32,
+    pub position: u32,
 }
 
 impl IndexEntry for OffsetEntry {

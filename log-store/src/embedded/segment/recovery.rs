@@ -223,7 +223,7 @@ impl Segment {
 }
 
 /// Number of bytes from `from` up to the last one that is not zero.
-fn bytes_before_zeros(file: &dyn SegmentFile, from: u64, to: u64) -> io::Result<u64> {
+pub(crate) fn bytes_before_zeros(file: &dyn SegmentFile, from: u64, to: u64) -> io::Result<u64> {
     let mut chunk = vec![0; CHUNK];
     let mut end = to;
     while end > from {

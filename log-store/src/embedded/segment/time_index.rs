@@ -5,11 +5,11 @@ use crate::Offset;
 
 /// The largest timestamp so far is in the batch that ends with `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimeEntry {
+pub struct TimeEntry {
     /// Milliseconds since 1970.
-    pub(crate) timestamp: i64,
+    pub timestamp: i64,
     /// Last offset of the batch that holds it.
-    pub(crate) offset: Offset,
+    pub offset: Offset,
 }
 
 impl IndexEntry for TimeEntry {
