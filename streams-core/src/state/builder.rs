@@ -1,27 +1,91 @@
 //! Builders: how a store is made for each task.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{Changelog, ChangelogCleanup, StateStore, StoreBuilder};
+use super::{
+    Changelog, ChangelogCleanup, MemoryBudget, StateStore, StoreBuilder,
+    backend::{
+        Backend, MemoryBackend,
+        disk::{DiskBackend, TaskFiles},
+    },
+    layer::{Format, RowStore, RowStoreParts},
+};
 use crate::{Result, task::TaskId, topology::record_type::short_name};
 
-/// What a store is built with: the task it belongs to, where its files go, and its share of memory.
-#[derive(Clone, Debug)]
+/// What the stores of one task are built with: where their files go, and their part of the memory.
+///
+/// Got from [`super::StateDirectory::open_task`]; the task's directory stays taken until the context and all stores
+/// built with it are gone.
+#[derive(Clone)]
 pub struct StoreContext {
     task: TaskId,
+    /// `None`: persistent stores keep their rows in memory too.
+    files: Option<Arc<TaskFiles>>,
+    budget: Arc<MemoryBudget>,
+    held_bytes_max: usize,
 }
 
 impl StoreContext {
     /// A context in which persistent stores keep their rows in memory too: for tests.
     #[must_use]
     pub fn in_memory(task: TaskId) -> Self {
-        StoreContext { task }
+        StoreContext {
+            task,
+            files: None,
+            budget: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
+            held_bytes_max: 10 << 20,
+        }
     }
 
-    /// The task that the store belongs to.
+    pub(crate) fn on_disk(
+        task: TaskId,
+        files: Arc<TaskFiles>,
+        budget: Arc<MemoryBudget>,
+        held_bytes_max: usize,
+    ) -> Self {
+        StoreContext { task, files: Some(files), budget, held_bytes_max }
+    }
+
+    /// The task that the stores belong to. Global stores belong to none: both its numbers are the greatest there are.
     #[must_use]
     pub fn task(&self) -> TaskId {
         self.task
+    }
+
+    /// The same context with another bound of what caching may hold back in each store, in bytes.
+    #[must_use]
+    pub fn with_held_bytes_max(mut self, held_bytes_max: usize) -> Self {
+        self.held_bytes_max = held_bytes_max;
+        self
+    }
+
+    /// The task's directory, if it has one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.files.as_ref().map(|files| files.directory())
+    }
+
+    /// The rows of a store with these options.
+    pub(crate) fn open<F: Format<Value: Clone>>(&self, options: &StoreOptions, format: F) -> Result<RowStore<F>> {
+        let backend: Box<dyn Backend> = match &self.files {
+            Some(files) if options.is_persistent => Box::new(DiskBackend::open(Arc::clone(files), &options.name)?),
+            _ => Box::new(MemoryBackend::default()),
+        };
+        RowStore::new(RowStoreParts {
+            name: options.name.clone(),
+            format,
+            backend,
+            budget: Arc::clone(&self.budget),
+            directory: self.directory().map_or_else(PathBuf::new, Path::to_path_buf),
+            is_logged: matches!(options.changelog, Changelog::Topic { .. }),
+            is_restorable: options.changelog != Changelog::Disabled,
+            is_caching: options.is_caching,
+            held_bytes_max: self.held_bytes_max,
+        })
     }
 }
 
@@ -38,7 +102,6 @@ pub(crate) struct StoreOptions {
 type Make<S> = dyn Fn(&StoreOptions, &StoreContext) -> Result<S> + Send + Sync;
 
 /// Makes stores of type `S`. Got from [`super::Stores`]; caching is off and logging on unless told otherwise.
-#[derive(Clone)]
 pub struct TypedStoreBuilder<S> {
     options: StoreOptions,
     make: Arc<Make<S>>,
@@ -54,6 +117,15 @@ impl<S> TypedStoreBuilder<S> {
         let changelog = Changelog::Topic { cleanup, config: BTreeMap::new() };
         let options = StoreOptions { name, is_persistent, is_caching: false, changelog, cleanup };
         TypedStoreBuilder { options, make: Arc::new(make) }
+    }
+
+    /// Makes the store of one task, of its own type: [`StoreBuilder::build`] for those who know it.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be opened.
+    pub fn build_typed(&self, context: &StoreContext) -> Result<S> {
+        (self.make)(&self.options, context)
     }
 
     /// Holds updates back until the next flush: downstream sees the last one of each key.
@@ -114,6 +186,6 @@ impl<S: StateStore> StoreBuilder for TypedStoreBuilder<S> {
     }
 
     fn build(&self, context: &StoreContext) -> Result<Box<dyn StateStore>> {
-        Ok(Box::new((self.make)(&self.options, context)?))
+        Ok(Box::new(self.build_typed(context)?))
     }
 }

@@ -2,17 +2,50 @@
 
 use log_store::{Headers, Offset, RecordView};
 
-use super::{ChangelogSink, StateStore, ValueAndTimestamp};
-use crate::{Result, serde::SharedSerde};
+use super::{
+    ChangelogSink, StateStore, ValueAndTimestamp,
+    backend::{Backend, prefix_end},
+    builder::{StoreContext, StoreOptions},
+    layer::{Codec, Direction, Format, Found, LoadError, LogRow, MergedRows, Row, RowStore, Single},
+    lru::Recency,
+};
+use crate::{
+    Result,
+    serde::{Encoded, SerdeError, SharedSerde},
+};
 
 /// A key-value store of a task, in memory or in RocksDB.
 ///
 /// Reads and writes are served by the write-back layer: tens of nanoseconds for a row that is in memory, one read of the
 /// files for one that is not. Rows are ordered by the bytes of their serialised keys.
+///
+/// ```
+/// use streams_core::{
+///     serde::default_serde,
+///     state::{StoreContext, Stores},
+///     task::TaskId,
+/// };
+///
+/// let builder = Stores::key_value_store_builder(
+///     Stores::persistent_key_value_store("counts"),
+///     default_serde::<String>(),
+///     default_serde::<i64>(),
+/// );
+/// let mut counts = builder.build_typed(&StoreContext::in_memory(TaskId { subtopology: 0, partition: 0 }))?;
+/// let word = "streams".to_owned();
+/// for _ in 0..3 {
+///     counts.update(&word, |count| *count = Some(count.unwrap_or(0) + 1))?;
+/// }
+/// assert_eq!(counts.get(&word)?, Some(&3));
+/// # Ok::<(), streams_core::Error>(())
+/// ```
 pub struct KeyValueStore<K, V> {
-    name: String,
+    rows: RowStore<KeyValueFormat<V>>,
     key_serde: SharedSerde<K>,
-    value_serde: SharedSerde<V>,
+    /// The key of the call under way, serialised.
+    key: Vec<u8>,
+    /// For stores of bounded size.
+    recency: Option<Recency>,
 }
 
 /// A key-value store whose values carry the time of the record that made them.
@@ -34,14 +67,28 @@ pub struct Update<K, V> {
 }
 
 impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
+    pub(super) fn open(
+        options: &StoreOptions,
+        context: &StoreContext,
+        entries_max: Option<usize>,
+        key_serde: &SharedSerde<K>,
+        codec: impl Codec<V> + 'static,
+    ) -> Result<Self> {
+        let rows = context.open(options, KeyValueFormat { codec: Box::new(codec) })?;
+        let recency = entries_max.map(Recency::new);
+        Ok(KeyValueStore { rows, key_serde: SharedSerde::clone(key_serde), key: Vec::new(), recency })
+    }
+
     /// The value of `key`.
     ///
     /// # Errors
     ///
     /// If the files cannot be read, or the key or value does not fit its serde.
     #[inline]
-    pub fn get(&mut self, _key: &K) -> Result<Option<&V>> {
-        todo!()
+    pub fn get(&mut self, key: &K) -> Result<Option<&V>> {
+        self.serialize(key)?;
+        let slot = self.find()?;
+        Ok(self.rows.group(slot).0.value.as_ref())
     }
 
     /// Sets the value of `key`.
@@ -50,8 +97,11 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
     ///
     /// If the key does not fit its serde.
     #[inline]
-    pub fn put(&mut self, _key: &K, _value: V) -> Result<()> {
-        todo!()
+    pub fn put(&mut self, key: &K, value: V) -> Result<()> {
+        self.serialize(key)?;
+        let slot = self.find_to_overwrite()?;
+        self.rows.write(slot, (), |row| *row = Some(value));
+        self.bound_size()
     }
 
     /// Sets the value of `key` unless it has one, which is then returned.
@@ -59,17 +109,29 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
     /// # Errors
     ///
     /// As [`KeyValueStore::get`].
-    pub fn put_if_absent(&mut self, _key: &K, _value: V) -> Result<Option<&V>> {
-        todo!()
+    pub fn put_if_absent(&mut self, key: &K, value: V) -> Result<Option<&V>> {
+        self.serialize(key)?;
+        let slot = self.find()?;
+        if self.rows.group(slot).0.value.is_none() {
+            self.rows.write(slot, (), |row| *row = Some(value));
+            self.bound_size()?;
+            return Ok(None);
+        }
+        Ok(self.rows.group(slot).0.value.as_ref())
     }
 
-    /// Removes `key` and returns its value.
+    /// Removes `key` and returns its value. The changelog gets a tombstone even if there was none.
     ///
     /// # Errors
     ///
     /// As [`KeyValueStore::get`].
-    pub fn delete(&mut self, _key: &K) -> Result<Option<V>> {
-        todo!()
+    pub fn delete(&mut self, key: &K) -> Result<Option<V>> {
+        self.serialize(key)?;
+        let slot = self.find()?;
+        if let Some(recency) = &mut self.recency {
+            recency.forget(&self.key);
+        }
+        Ok(self.rows.write(slot, (), Option::take))
     }
 
     /// Changes the value of `key` in place: one lookup instead of a get and a put, and nothing is cloned. What `change`
@@ -79,8 +141,12 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
     ///
     /// As [`KeyValueStore::get`].
     #[inline]
-    pub fn update<R>(&mut self, _key: &K, _change: impl FnOnce(&mut Option<V>) -> R) -> Result<R> {
-        todo!()
+    pub fn update<R>(&mut self, key: &K, change: impl FnOnce(&mut Option<V>) -> R) -> Result<R> {
+        self.serialize(key)?;
+        let slot = self.find()?;
+        let result = self.rows.write(slot, (), change);
+        self.bound_size()?;
+        Ok(result)
     }
 
     /// Rows from `from` to `to`, both included, `None` for an open end, in ascending order of the serialised keys.
@@ -88,8 +154,8 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
     /// # Errors
     ///
     /// As [`KeyValueStore::get`]; also each row of the iterator.
-    pub fn range(&mut self, _from: Option<&K>, _to: Option<&K>) -> Result<Rows<'_, K, V>> {
-        todo!()
+    pub fn range(&mut self, from: Option<&K>, to: Option<&K>) -> Result<Rows<'_, K, V>> {
+        self.rows_between(from, to, Direction::Forward)
     }
 
     /// As [`KeyValueStore::range`], in descending order.
@@ -97,8 +163,8 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
     /// # Errors
     ///
     /// As [`KeyValueStore::range`].
-    pub fn reverse_range(&mut self, _from: Option<&K>, _to: Option<&K>) -> Result<Rows<'_, K, V>> {
-        todo!()
+    pub fn reverse_range(&mut self, from: Option<&K>, to: Option<&K>) -> Result<Rows<'_, K, V>> {
+        self.rows_between(from, to, Direction::Backward)
     }
 
     /// All rows, in ascending order of the serialised keys.
@@ -124,91 +190,259 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
     /// # Errors
     ///
     /// As [`KeyValueStore::range`].
-    pub fn prefix_scan(&mut self, _prefix: &[u8]) -> Result<Rows<'_, K, V>> {
-        todo!()
+    pub fn prefix_scan(&mut self, prefix: &[u8]) -> Result<Rows<'_, K, V>> {
+        self.rows_of(prefix, prefix_end(prefix).as_deref(), Direction::Forward)
     }
 
     /// About how many rows there are.
     #[must_use]
     pub fn approximate_num_entries(&self) -> u64 {
-        todo!()
+        self.rows.approximate_rows()
     }
 
     /// True if the store was built with caching: whoever writes it forwards in `flush` what [`Self::take_updates`]
     /// gives, and nothing at once.
     #[must_use]
+    #[inline]
     pub fn is_caching(&self) -> bool {
-        todo!()
+        self.rows.is_caching()
     }
 
     /// What caching held back: each key written since the last call once, in the order of their first writes. Empty
-    /// without caching.
+    /// without caching. What is not taken before a commit is lost.
     ///
     /// # Errors
     ///
     /// If a key does not fit its serde.
     pub fn take_updates(&mut self) -> Result<Vec<Update<K, V>>> {
-        todo!()
+        let held = self.rows.take_held();
+        let update = |held: super::layer::HeldBack<V>| {
+            let dirty = self.rows.dirty(held.dirty);
+            Ok(Update {
+                key: self.read_key(self.rows.key_of(dirty.slot))?,
+                new: self.rows.group(dirty.slot).0.value.clone(),
+                old: held.old,
+                timestamp: dirty.timestamp,
+                headers: held.headers,
+            })
+        };
+        held.into_iter().map(update).collect()
+    }
+
+    /// Drops from memory what the backend has.
+    #[cfg(test)]
+    pub(crate) fn evict_all(&mut self) {
+        self.rows.evict_all();
+    }
+
+    #[inline]
+    fn serialize(&mut self, key: &K) -> Result<()> {
+        self.key.clear();
+        match self.key_serde.serialize(key, &mut self.key) {
+            Ok(Encoded::Bytes) => Ok(()),
+            Ok(Encoded::Null) => Err(self.rows.serde_error("key", &SerdeError::new("it is null"))),
+            Err(error) => Err(self.rows.serde_error("key", &error)),
+        }
+    }
+
+    fn read_key(&self, bytes: &[u8]) -> Result<K> {
+        self.key_serde.deserialize(Some(bytes)).map_err(|error| self.rows.serde_error("key", &error))
+    }
+
+    /// The slot of the serialised key, read from the backend if need be.
+    #[inline]
+    fn find(&mut self) -> Result<u32> {
+        let slot = self.rows.find_or_load(&self.key)?;
+        if let Some(recency) = &mut self.recency
+            && self.rows.group(slot).0.value.is_some()
+        {
+            recency.used(&self.key);
+        }
+        Ok(slot)
+    }
+
+    /// The slot of the serialised key; what was there before need not be known unless it goes downstream.
+    #[inline]
+    fn find_to_overwrite(&mut self) -> Result<u32> {
+        if self.rows.is_caching() || self.recency.is_some() {
+            return self.find();
+        }
+        Ok(self.rows.find_or_insert(&self.key))
+    }
+
+    /// Deletes what was used least recently from a store of bounded size.
+    #[inline]
+    fn bound_size(&mut self) -> Result<()> {
+        match &mut self.recency {
+            None => Ok(()),
+            Some(recency) => {
+                let slot = self.rows.find_or_load(&self.key)?;
+                match self.rows.group(slot).0.value {
+                    Some(_) => recency.used(&self.key),
+                    None => recency.forget(&self.key),
+                }
+                while let Some(key) = recency.surplus() {
+                    let slot = self.rows.find_or_load(&key)?;
+                    self.rows.write(slot, (), |row| *row = None);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn rows_between(&mut self, from: Option<&K>, to: Option<&K>, direction: Direction) -> Result<Rows<'_, K, V>> {
+        let mut bounds = [Vec::new(), Vec::new()];
+        if let Some(from) = from {
+            self.serialize(from)?;
+            bounds[0].clone_from(&self.key);
+        }
+        if let Some(to) = to {
+            self.serialize(to)?;
+            bounds[1].clone_from(&self.key);
+            // The least key after it, so that it is included.
+            bounds[1].push(0);
+        }
+        let [first, end] = bounds;
+        self.rows_of(&first, to.map(|_| &end[..]), direction)
+    }
+
+    fn rows_of(&mut self, from: &[u8], to: Option<&[u8]>, direction: Direction) -> Result<Rows<'_, K, V>> {
+        let rows = MergedRows::new(&mut self.rows, from, to, direction)?;
+        Ok(Rows { rows, key_serde: &self.key_serde })
     }
 }
 
 /// Rows of a range, merged from memory and files.
 pub struct Rows<'a, K, V> {
-    store: &'a mut KeyValueStore<K, V>,
+    rows: MergedRows<'a, KeyValueFormat<V>>,
+    key_serde: &'a SharedSerde<K>,
 }
 
-impl<K, V> Iterator for Rows<'_, K, V> {
+impl<K: 'static, V: Clone + Send + 'static> Iterator for Rows<'_, K, V> {
     type Item = Result<(K, V)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let _ = &self.store;
-        todo!()
+        let (key_serde, store) = (self.key_serde, self.rows.store());
+        self.rows.next(|key, value| {
+            let key = key_serde.deserialize(Some(key)).map_err(|error| store.serde_error("stored key", &error))?;
+            let value = match value {
+                Found::InMemory(value) => value.clone(),
+                Found::Stored(bytes) => {
+                    store.codec().from_row(bytes).map_err(|error| store.serde_error("stored value", &error))?
+                }
+            };
+            Ok((key, value))
+        })
     }
 }
 
 impl<K: 'static, V: Clone + Send + 'static> StateStore for KeyValueStore<K, V> {
     fn name(&self) -> &str {
-        &self.name
+        self.rows.name()
+    }
+
+    #[inline]
+    fn set_record_context(&mut self, timestamp: i64, headers: &Headers) {
+        self.rows.set_context(timestamp, headers);
     }
 
     fn dirty_bytes(&self) -> usize {
-        let _ = (&self.key_serde, &self.value_serde);
-        todo!()
+        self.rows.dirty_bytes()
     }
 
-    fn write_changelog(&mut self, _sink: &mut dyn ChangelogSink) -> Result<()> {
-        todo!()
+    fn needs_commit(&self) -> bool {
+        self.rows.needs_commit()
     }
 
-    fn committed(&mut self, _changelog_end: Option<Offset>) -> Result<()> {
-        todo!()
+    fn needs_flush(&self) -> bool {
+        self.rows.needs_flush()
+    }
+
+    fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {
+        self.rows.write_changelog(sink)
+    }
+
+    fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()> {
+        self.rows.committed(changelog_end)
     }
 
     fn rollback(&mut self) -> Result<()> {
-        todo!()
+        if let Some(recency) = &mut self.recency {
+            *recency = recency.emptied();
+        }
+        self.rows.rollback()
     }
 
     fn checkpoint(&self) -> Option<Offset> {
-        todo!()
+        self.rows.checkpoint()
     }
 
-    fn restore(&mut self, _offset: Offset, _record: RecordView<'_>) -> Result<()> {
-        todo!()
+    fn restore(&mut self, offset: Offset, record: RecordView<'_>) -> Result<()> {
+        if let (Some(recency), Some(key)) = (&mut self.recency, record.key) {
+            match record.value {
+                Some(_) => recency.used(key),
+                None => recency.forget(key),
+            }
+        }
+        self.rows.restore(offset, &record)
     }
 
-    fn restored(&mut self, _next: Offset) -> Result<()> {
-        todo!()
+    fn restored(&mut self, next: Offset) -> Result<()> {
+        self.rows.restored(next)
     }
 
-    fn reset(&mut self, _reason: &str) -> Result<()> {
-        todo!()
+    fn reset(&mut self, reason: &str) -> Result<()> {
+        if let Some(recency) = &mut self.recency {
+            *recency = recency.emptied();
+        }
+        self.rows.reset(reason)
     }
 
     fn flush(&mut self) -> Result<()> {
-        todo!()
+        self.rows.flush()
     }
 
     fn close(&mut self) -> Result<()> {
-        todo!()
+        self.rows.close()
+    }
+}
+
+/// First byte of a key-value row in the backend, before the key: what is less belongs to the backend.
+const ROW: u8 = 1;
+
+/// The layout of key-value stores.
+pub(super) struct KeyValueFormat<V> {
+    codec: Box<dyn Codec<V>>,
+}
+
+impl<V> Format for KeyValueFormat<V> {
+    type Value = V;
+    type Sub = ();
+    type Group = Single<V>;
+
+    fn codec(&self) -> &dyn Codec<V> {
+        &*self.codec
+    }
+
+    fn row_key(&self, key: &[u8], (): (), out: &mut Vec<u8>) {
+        out.push(ROW);
+        out.extend_from_slice(key);
+    }
+
+    fn log_key(&self, key: &[u8], (): (), out: &mut Vec<u8>) {
+        out.extend_from_slice(key);
+    }
+
+    fn read_log<'k>(&self, record: &RecordView<'k>) -> Option<LogRow<'k, ()>> {
+        record.key.map(|key| LogRow { key, sub: () })
+    }
+
+    fn load(&self, backend: &dyn Backend, key: &[u8], scratch: &mut Vec<u8>) -> Result<Single<V>, LoadError> {
+        self.row_key(key, (), scratch);
+        let key_length = scratch.len();
+        let is_present = backend.get(scratch)?;
+        let value = &scratch[key_length..];
+        let row = if is_present { Some(self.codec.from_row(value)?) } else { None };
+        Ok(Single(Row::clean(row, value.len())))
     }
 }

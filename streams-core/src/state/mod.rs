@@ -10,18 +10,27 @@
 //!   [`StateStore::checkpoint`] on leads to the last one.
 //! * A store belongs to one task and is used by one thread: `&mut self`, no locks.
 
+pub(crate) mod backend;
 mod builder;
+mod directory;
 mod key_value;
+pub(crate) mod layer;
+mod lru;
 mod session;
 mod stores;
+#[cfg(test)]
+mod tests;
 mod value;
 mod versioned;
 mod window;
 
 use std::{any::Any, collections::BTreeMap, time::Duration};
 
+pub use backend::RocksDbConfigSetter;
 pub use builder::{StoreContext, TypedStoreBuilder};
-pub use key_value::{KeyValueStore, TimestampedKeyValueStore, Update};
+pub use directory::{StateDirectory, StateSettings};
+pub use key_value::{KeyValueStore, Rows, TimestampedKeyValueStore, Update};
+pub use layer::MemoryBudget;
 use log_store::{Headers, HeadersView, Offset, RecordView};
 pub use session::SessionStore;
 pub use stores::{KeyValueSupplier, SessionSupplier, StoreFormat, Stores, VersionedSupplier, WindowSupplier};

@@ -6,6 +6,7 @@ use super::{
     ChangelogCleanup, SessionStore, TimestampedWindowStore, ValueAndTimestamp, VersionedKeyValueStore, WindowStore,
     builder::TypedStoreBuilder,
     key_value::{KeyValueStore, TimestampedKeyValueStore},
+    value::{PlainCodec, TimestampedCodec},
 };
 use crate::{Error, Result, serde::SharedSerde};
 
@@ -15,6 +16,15 @@ pub(crate) enum Place {
     Persistent,
     InMemory,
     Lru { entries_max: usize },
+}
+
+impl Place {
+    fn entries_max(self) -> Option<usize> {
+        match self {
+            Place::Lru { entries_max } => Some(entries_max),
+            Place::Persistent | Place::InMemory => None,
+        }
+    }
 }
 
 /// Where a key-value store keeps its rows.
@@ -170,9 +180,9 @@ impl Stores {
         value_serde: SharedSerde<V>,
     ) -> TypedStoreBuilder<KeyValueStore<K, V>> {
         let persistent = supplier.place == Place::Persistent;
-        TypedStoreBuilder::new(supplier.name.clone(), persistent, ChangelogCleanup::Compact, move |_, _| {
-            let _ = (&supplier.place, &key_serde, &value_serde);
-            todo!()
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, ChangelogCleanup::Compact, move |options, context| {
+            let codec = PlainCodec(SharedSerde::clone(&value_serde));
+            KeyValueStore::open(options, context, supplier.place.entries_max(), &key_serde, codec)
         })
     }
 
@@ -185,9 +195,9 @@ impl Stores {
         format: StoreFormat,
     ) -> TypedStoreBuilder<TimestampedKeyValueStore<K, V>> {
         let persistent = supplier.place == Place::Persistent;
-        TypedStoreBuilder::new(supplier.name.clone(), persistent, ChangelogCleanup::Compact, move |_, _| {
-            let _ = (&supplier.place, &key_serde, &value_serde, format);
-            todo!()
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, ChangelogCleanup::Compact, move |options, context| {
+            let codec = TimestampedCodec { serde: SharedSerde::clone(&value_serde), format };
+            KeyValueStore::open(options, context, supplier.place.entries_max(), &key_serde, codec)
         })
     }
 

@@ -1,0 +1,203 @@
+//! The groups in memory, found by the bytes of their key; the least used clean ones leave first.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::{Group, KeyBytes};
+
+/// Slots are allocated in pieces of this many, so that growing never copies what is there.
+const PIECE: usize = 1024;
+
+/// What the index takes for each slot: a number and a control byte, at an average load of two thirds.
+const INDEX_BYTES: usize = 8;
+
+/// A place for one group. Its number stays the same for as long as the group is in memory.
+struct Slot<G> {
+    key: KeyBytes,
+    /// Enough of the hash to find the slot's place in the index again.
+    hash: u32,
+    /// Used since the clock's hand last came by.
+    is_recent: bool,
+    is_free: bool,
+    group: G,
+}
+
+/// All groups of a store that are in memory.
+pub(crate) struct Cache<G> {
+    index: HashTable<u32>,
+    pieces: Vec<Vec<Slot<G>>>,
+    free: Vec<u32>,
+    hasher: RandomState,
+    /// What keys and groups occupy beside their slots, an estimate.
+    heap_bytes: usize,
+    /// Where the clock's hand stands.
+    hand: u32,
+}
+
+/// Spreads the kept half of a hash over the bits that the index looks at.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) | u64::from(hash) << 32
+}
+
+impl<G: Group> Cache<G> {
+    pub(crate) fn new() -> Self {
+        Cache {
+            index: HashTable::new(),
+            pieces: Vec::new(),
+            free: Vec::new(),
+            hasher: RandomState::default(),
+            heap_bytes: 0,
+            hand: 0,
+        }
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough for 2^32 slots")]
+    pub(crate) fn hash(&self, key: &[u8]) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+
+    #[inline]
+    fn slot(&self, number: u32) -> &Slot<G> {
+        &self.pieces[number as usize / PIECE][number as usize % PIECE]
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, number: u32) -> &mut Slot<G> {
+        &mut self.pieces[number as usize / PIECE][number as usize % PIECE]
+    }
+
+    /// The slot of `key`.
+    #[inline]
+    pub(crate) fn find(&mut self, hash: u32, key: &[u8]) -> Option<u32> {
+        let found = self.index.find(spread(hash), |number| {
+            let slot = self.slot(*number);
+            slot.hash == hash && slot.key.as_slice() == key
+        });
+        let number = *found?;
+        self.slot_mut(number).is_recent = true;
+        Some(number)
+    }
+
+    /// Adds a group under a key that is not there yet.
+    pub(crate) fn insert(&mut self, hash: u32, key: &[u8], group: G) -> u32 {
+        let key = KeyBytes::new(key);
+        self.heap_bytes += key.heap_bytes() + group.heap_bytes();
+        let slot = Slot { key, hash, is_recent: true, is_free: false, group };
+        let number = if let Some(number) = self.free.pop() {
+            *self.slot_mut(number) = slot;
+            number
+        } else {
+            if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
+                // The first piece grows with the store: most stores of most tasks are small.
+                let capacity = if self.pieces.is_empty() { 0 } else { PIECE };
+                self.pieces.push(Vec::with_capacity(capacity));
+            }
+            let piece = self.pieces.last_mut().expect("just pushed");
+            piece.push(slot);
+            u32::try_from((self.pieces.len() - 1) * PIECE + self.pieces[self.pieces.len() - 1].len() - 1)
+                .expect("fewer than 2^32 groups")
+        };
+        let (index, pieces) = (&mut self.index, &self.pieces);
+        index.insert_unique(spread(hash), number, |other| {
+            spread(pieces[*other as usize / PIECE][*other as usize % PIECE].hash)
+        });
+        number
+    }
+
+    #[inline]
+    pub(crate) fn key(&self, number: u32) -> &[u8] {
+        self.slot(number).key.as_slice()
+    }
+
+    #[inline]
+    pub(crate) fn group(&self, number: u32) -> &G {
+        &self.slot(number).group
+    }
+
+    /// The group, to change its rows. What that changes in [`Group::heap_bytes`] is told by [`Self::grew`].
+    #[inline]
+    pub(crate) fn group_mut(&mut self, number: u32) -> &mut G {
+        &mut self.slot_mut(number).group
+    }
+
+    /// Key and group of a slot.
+    #[inline]
+    pub(crate) fn entry(&self, number: u32) -> (&[u8], &G) {
+        let slot = self.slot(number);
+        (slot.key.as_slice(), &slot.group)
+    }
+
+    /// A group now occupies this much more, or less, beside its slot.
+    #[inline]
+    pub(crate) fn grew(&mut self, bytes: isize) {
+        self.heap_bytes = self.heap_bytes.saturating_add_signed(bytes);
+    }
+
+    /// What one slot takes, with its share of the index.
+    pub(crate) const fn slot_bytes() -> usize {
+        size_of::<Slot<G>>() + INDEX_BYTES
+    }
+
+    /// Bytes in use, an estimate.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.index.len() * Self::slot_bytes() + self.heap_bytes
+    }
+
+    /// How many groups are in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// How many slots there are, used or free: numbers are less than this.
+    pub(crate) fn slots(&self) -> u32 {
+        let last = self.pieces.last().map_or(0, Vec::len);
+        u32::try_from(self.pieces.len().saturating_sub(1) * PIECE + last).expect("fewer than 2^32 groups")
+    }
+
+    /// The group in a slot; `None` for a free one.
+    pub(crate) fn get(&self, number: u32) -> Option<&G> {
+        let slot = self.slot(number);
+        (!slot.is_free).then_some(&slot.group)
+    }
+
+    /// Moves the clock's hand over at most `looks` slots and drops the groups that are clean and were not used since it
+    /// came by last. Returns how many it dropped.
+    pub(crate) fn evict(&mut self, looks: u32) -> u32 {
+        let slots = self.slots();
+        let mut evicted = 0;
+        for _ in 0..looks.min(slots) {
+            self.hand = if self.hand + 1 < slots { self.hand + 1 } else { 0 };
+            let slot = self.slot_mut(self.hand);
+            if slot.is_free || std::mem::take(&mut slot.is_recent) || slot.group.is_pending() {
+                continue;
+            }
+            self.remove(self.hand);
+            evicted += 1;
+        }
+        evicted
+    }
+
+    /// Drops a group.
+    pub(crate) fn remove(&mut self, number: u32) {
+        let hash = self.slot(number).hash;
+        if let Ok(found) = self.index.find_entry(spread(hash), |other| *other == number) {
+            let _ = found.remove();
+        }
+        let slot = self.slot_mut(number);
+        slot.is_free = true;
+        let key = std::mem::replace(&mut slot.key, KeyBytes::new(&[]));
+        let group = std::mem::take(&mut slot.group);
+        self.heap_bytes = self.heap_bytes.saturating_sub(key.heap_bytes() + group.heap_bytes());
+        self.free.push(number);
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Cache { hasher: self.hasher.clone(), ..Cache::new() };
+    }
+}

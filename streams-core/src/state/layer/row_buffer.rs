@@ -1,0 +1,145 @@
+//! Many rows as bytes, on their way to a backend: collected, sorted, the last write of each key kept.
+
+/// Marks a deletion.
+const DELETED: u32 = u32::MAX;
+
+/// Where one row lies. Ordered by the first bytes of its key, so that most comparisons touch nothing else.
+#[derive(Clone, Copy)]
+struct Place {
+    prefix: u64,
+    at: u32,
+    key_length: u32,
+    value_length: u32,
+}
+
+/// Rows in one piece of memory.
+#[derive(Default)]
+pub(crate) struct RowBuffer {
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+impl RowBuffer {
+    /// A row can be no longer than this in all.
+    const ROW_MAX: usize = 1 << 30;
+
+    /// Adds a row: `key` and `value` append theirs; a key is never empty. `value` answers false for a deletion.
+    pub(crate) fn push<E>(
+        &mut self,
+        key: impl FnOnce(&mut Vec<u8>),
+        value: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let at = self.bytes.len();
+        key(&mut self.bytes);
+        let value_at = self.bytes.len();
+        let is_present = match value(&mut self.bytes) {
+            Ok(is_present) => is_present,
+            Err(error) => {
+                self.bytes.truncate(at);
+                return Err(error);
+            }
+        };
+        let narrow = |length: usize| u32::try_from(length).expect("a buffer is taken away long before 4 GiB");
+        let value_length = if is_present { narrow(self.bytes.len() - value_at) } else { DELETED };
+        let key = &self.bytes[at..value_at];
+        let mut first = [0; 8];
+        let length = key.len().min(8);
+        first[..length].copy_from_slice(&key[..length]);
+        let place =
+            Place { prefix: u64::from_be_bytes(first), at: narrow(at), key_length: narrow(key.len()), value_length };
+        self.places.push(place);
+        Ok(())
+    }
+
+    /// Adds a row that exists as bytes.
+    pub(crate) fn push_bytes(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let added: Result<(), std::convert::Infallible> = self.push(
+            |out| out.extend_from_slice(key),
+            |out| {
+                out.extend_from_slice(value.unwrap_or_default());
+                Ok(value.is_some())
+            },
+        );
+        let Ok(()) = added;
+    }
+
+    /// Bytes collected.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.bytes.len() + self.places.len() * size_of::<Place>()
+    }
+
+    /// True if the next row could be too much for one buffer.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() > Self::ROW_MAX
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// How many rows.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    fn key(&self, place: Place) -> &[u8] {
+        &self.bytes[place.at as usize..place.at as usize + place.key_length as usize]
+    }
+
+    /// Sorts by key and keeps the last write of each.
+    pub(crate) fn sort(&mut self) {
+        let bytes = &self.bytes;
+        let key = |place: &Place| &bytes[place.at as usize..place.at as usize + place.key_length as usize];
+        let order = |a: &Place, b: &Place| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(key(b)));
+        if !self.places.is_sorted_by(|a, b| order(a, b).is_lt()) {
+            // Later writes first among equals: the first of each key is the one to keep.
+            self.places.sort_unstable_by(|a, b| order(a, b).then(b.at.cmp(&a.at)));
+            self.places.dedup_by(|later, kept| order(later, kept).is_eq());
+        }
+    }
+
+    /// The rows, in their present order.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
+        self.places.iter().map(|place| {
+            let value_at = place.at as usize + place.key_length as usize;
+            let value = match place.value_length {
+                DELETED => None,
+                length => Some(&self.bytes[value_at..value_at + length as usize]),
+            };
+            (self.key(*place), value)
+        })
+    }
+
+    /// Empties the buffer, keeping its memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.places.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::RowBuffer;
+
+    proptest! {
+        #[test]
+        fn sorting_keeps_the_last_write_of_each_key(
+            rows in vec((vec(0u8..3, 1..12), any::<Option<[u8; 2]>>()), 0..60),
+        ) {
+            let mut buffer = RowBuffer::default();
+            let mut model = BTreeMap::new();
+            for (key, value) in &rows {
+                buffer.push_bytes(key, value.as_ref().map(|value| &value[..]));
+                model.insert(key.clone(), *value);
+            }
+            buffer.sort();
+            let sorted: Vec<_> = buffer.iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
+            let expected: Vec<_> = model.into_iter().map(|(key, value)| (key, value.map(|v| v.to_vec()))).collect();
+            prop_assert_eq!(sorted, expected);
+        }
+    }
+}

@@ -1,0 +1,577 @@
+//! Cache, writes and backend together: all that does not depend on the kind of a store.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use log_store::{Headers, Offset, RecordView};
+
+use super::{
+    Codec, Format, Group, HeldBack, KeyBytes, LayerBudget, MemoryBudget, RowBuffer,
+    cache::Cache,
+    format::LoadError,
+    writes::{Dirty, Writes},
+};
+use crate::{
+    Error, Result,
+    serde::{Encoded, SerdeError},
+    state::{ChangelogSink, backend::Backend},
+};
+
+/// So many changelog offsets may lie between what the backend has and the last commit: a restart replays no more than
+/// this for each store, some seconds of work.
+const REPLAY_MAX: u64 = 1_000_000;
+
+/// Rows on their way to the backend are written in pieces of this many bytes.
+const APPLY_BYTES: usize = 32 << 20;
+
+/// Restored rows are collected up to this many bytes, then sorted and written at once.
+const RESTORE_BYTES: usize = 64 << 20;
+
+/// Slots that the clock's hand looks at for each new group while memory is short.
+const LOOKS: u32 = 8;
+
+/// What a store of any kind is made of.
+pub(crate) struct RowStoreParts<F> {
+    pub(crate) name: String,
+    pub(crate) format: F,
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) budget: Arc<MemoryBudget>,
+    /// Where its files are, for messages.
+    pub(crate) directory: PathBuf,
+    /// Changes are written to a changelog.
+    pub(crate) is_logged: bool,
+    /// What the files lose can be restored.
+    pub(crate) is_restorable: bool,
+    pub(crate) is_caching: bool,
+    /// What caching may hold back.
+    pub(crate) held_bytes_max: usize,
+}
+
+/// The rows of one store.
+pub(crate) struct RowStore<F: Format> {
+    parts: RowStoreParts<F>,
+    cache: Cache<F::Group>,
+    writes: Writes<F::Sub, F::Value>,
+    budget: LayerBudget,
+    /// Every row is in memory: a key that is not found there has none.
+    is_complete: bool,
+    /// First changelog offset after the last commit.
+    committed_end: Option<Offset>,
+    restoring: RowBuffer,
+    /// First changelog offset that is neither in the backend nor in `restoring`.
+    restored_end: Option<Offset>,
+    /// Keys of groups with pending rows, in order: kept from the first range read on.
+    order: Option<BTreeMap<KeyBytes, u32>>,
+    /// A write to the backend failed: nothing more is written, so that its position never claims what is not there.
+    has_failed: bool,
+    /// Kept for their memory.
+    key_bytes: Vec<u8>,
+    value_bytes: Vec<u8>,
+}
+
+impl<F: Format<Value: Clone>> RowStore<F> {
+    pub(crate) fn new(mut parts: RowStoreParts<F>) -> Result<Self> {
+        parts.format.opened(&*parts.backend)?;
+        Ok(RowStore {
+            cache: Cache::new(),
+            writes: Writes::new(),
+            budget: LayerBudget::new(Arc::clone(&parts.budget)),
+            is_complete: parts.backend.is_empty(),
+            committed_end: None,
+            restoring: RowBuffer::default(),
+            restored_end: None,
+            order: None,
+            has_failed: false,
+            key_bytes: Vec::new(),
+            value_bytes: Vec::new(),
+            parts,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    pub(crate) fn format(&self) -> &F {
+        &self.parts.format
+    }
+
+    pub(crate) fn format_mut(&mut self) -> &mut F {
+        &mut self.parts.format
+    }
+
+    pub(crate) fn codec(&self) -> &dyn Codec<F::Value> {
+        self.parts.format.codec()
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.parts.backend
+    }
+
+    pub(crate) fn is_caching(&self) -> bool {
+        self.parts.is_caching
+    }
+
+    pub(crate) fn key_of(&self, slot: u32) -> &[u8] {
+        self.cache.key(slot)
+    }
+
+    pub(crate) fn group(&self, slot: u32) -> &F::Group {
+        self.cache.group(slot)
+    }
+
+    #[inline]
+    pub(crate) fn set_context(&mut self, timestamp: i64, headers: &Headers) {
+        self.writes.set_context(timestamp, headers);
+    }
+
+    /// Time of the record that is being processed.
+    pub(crate) fn context_timestamp(&self) -> i64 {
+        self.writes.timestamp()
+    }
+
+    /// The error of a key or value that does not fit its serde.
+    #[cold]
+    pub(crate) fn serde_error(&self, what: &str, error: &SerdeError) -> Error {
+        self.store_error(format!("the {what} does not fit its serde: {error}"))
+    }
+
+    #[cold]
+    pub(crate) fn store_error(&self, reason: String) -> Error {
+        Error::Store { store: self.parts.name.clone(), directory: self.parts.directory.clone(), reason }
+    }
+
+    /// The group of `key`, read from the backend if it is not in memory.
+    #[inline]
+    pub(crate) fn find_or_load(&mut self, key: &[u8]) -> Result<u32> {
+        let hash = self.cache.hash(key);
+        match self.cache.find(hash, key) {
+            Some(slot) => Ok(slot),
+            None => self.load(hash, key),
+        }
+    }
+
+    /// The group of `key`, made empty if it is not in memory: for writes that need not know what was there before. Only
+    /// for kinds whose groups have one row.
+    #[inline]
+    pub(crate) fn find_or_insert(&mut self, key: &[u8]) -> u32 {
+        let hash = self.cache.hash(key);
+        match self.cache.find(hash, key) {
+            Some(slot) => slot,
+            None => self.insert(hash, key, F::Group::default()),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load(&mut self, hash: u32, key: &[u8]) -> Result<u32> {
+        let group = if self.is_complete {
+            F::Group::default()
+        } else {
+            self.value_bytes.clear();
+            match self.parts.format.load(&*self.parts.backend, key, &mut self.value_bytes) {
+                Ok(group) => group,
+                Err(LoadError::Backend(error)) => return Err(error),
+                Err(LoadError::Serde(error)) => return Err(self.serde_error("stored value", &error)),
+            }
+        };
+        Ok(self.insert(hash, key, group))
+    }
+
+    fn insert(&mut self, hash: u32, key: &[u8], group: F::Group) -> u32 {
+        if self.budget.is_exceeded(self.cache.bytes()) && self.cache.evict(LOOKS) > 0 {
+            self.is_complete = false;
+        }
+        self.cache.insert(hash, key, group)
+    }
+
+    /// Writes one row in place: what `change` leaves in the option is its value, `None` deletes it.
+    #[inline]
+    pub(crate) fn write<R>(&mut self, slot: u32, sub: F::Sub, change: impl FnOnce(&mut Option<F::Value>) -> R) -> R {
+        let group = self.cache.group_mut(slot);
+        let table_bytes = group.table_bytes();
+        let row = group.row_or_default(sub);
+        let was_pending = row.is_pending();
+        let bytes = Cache::<F::Group>::slot_bytes() + row.heap_bytes();
+        self.writes.mark(row, slot, sub, bytes, self.parts.is_caching);
+        let result = change(&mut row.value);
+        let grown = group.table_bytes() - table_bytes;
+        if grown > 0 {
+            self.cache.grew(grown.cast_signed());
+        }
+        if !was_pending && let Some(order) = &mut self.order {
+            order.insert(KeyBytes::new(self.cache.key(slot)), slot);
+        }
+        result
+    }
+
+    /// Changes a row in a way that the changelog implies.
+    pub(crate) fn write_unlogged(&mut self, slot: u32, sub: F::Sub, change: impl FnOnce(&mut Option<F::Value>)) {
+        let row = self.cache.group_mut(slot).row_or_default(sub);
+        self.writes.mark_unlogged(row, slot, sub, size_of::<Dirty<F::Sub>>());
+        change(&mut row.value);
+    }
+
+    /// Changes a group in a way that concerns memory only, such as dropping what has expired.
+    pub(crate) fn tidy(&mut self, slot: u32, change: impl FnOnce(&mut F::Group)) {
+        let group = self.cache.group_mut(slot);
+        let before = group.heap_bytes();
+        change(group);
+        let grown = group.heap_bytes().cast_signed() - before.cast_signed();
+        self.cache.grew(grown);
+    }
+
+    /// How many slots there are; see [`Self::slot`].
+    pub(crate) fn slots(&self) -> u32 {
+        self.cache.slots()
+    }
+
+    /// The group in a slot; `None` for a free one.
+    pub(crate) fn slot(&self, slot: u32) -> Option<&F::Group> {
+        self.cache.get(slot)
+    }
+
+    /// Drops all clean groups.
+    #[cfg(test)]
+    pub(crate) fn evict_all(&mut self) {
+        for slot in 0..self.cache.slots() {
+            self.forget(slot);
+        }
+        self.is_complete = self.parts.backend.is_empty();
+    }
+
+    /// Drops a clean group.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        if self.cache.get(slot).is_some_and(|group| !group.is_pending()) {
+            self.cache.remove(slot);
+        }
+    }
+
+    /// Rows that the backend does not have, in the order in which they became so.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (u32, F::Sub)> {
+        let unflushed = self.writes.unflushed.iter().copied();
+        let dirty = self.writes.dirty.iter().map(|dirty| (dirty.slot, dirty.sub));
+        let is_new =
+            |(slot, sub): &(u32, F::Sub)| self.cache.group(*slot).row(*sub).is_none_or(|row| !row.is_unflushed);
+        unflushed.chain(dirty.filter(is_new))
+    }
+
+    /// Keys with pending rows from `from` (included) to `to` (excluded), in order.
+    pub(crate) fn pending_in_order(&mut self, from: &[u8], to: Option<&[u8]>) -> Vec<u32> {
+        use std::ops::Bound;
+        if self.order.is_none() {
+            let order = self.pending().map(|(slot, _)| (KeyBytes::new(self.cache.key(slot)), slot)).collect();
+            self.order = Some(order);
+        }
+        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
+        match &self.order {
+            Some(order) if to.is_none_or(|to| from < to) => {
+                order.range::<[u8], _>((Bound::Included(from), end)).map(|(_, slot)| *slot).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What caching held back since the last call, with what it concerns.
+    pub(crate) fn take_held(&mut self) -> Vec<HeldBack<F::Value>> {
+        self.writes.take_held()
+    }
+
+    /// An uncommitted write.
+    pub(crate) fn dirty(&self, index: u32) -> Dirty<F::Sub> {
+        self.writes.dirty[index as usize]
+    }
+
+    pub(crate) fn dirty_bytes(&self) -> usize {
+        self.writes.dirty_bytes
+    }
+
+    pub(crate) fn needs_commit(&self) -> bool {
+        self.writes.dirty_bytes > self.budget.share() / 2
+    }
+
+    pub(crate) fn needs_flush(&self) -> bool {
+        self.writes.held_bytes > self.parts.held_bytes_max
+    }
+
+    pub(crate) fn approximate_rows(&self) -> u64 {
+        match self.is_complete {
+            true => self.cache.len() as u64,
+            false => self.parts.backend.approximate_rows().max(self.cache.len() as u64),
+        }
+    }
+
+    pub(crate) fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {
+        if !self.parts.is_logged {
+            return Ok(());
+        }
+        let mut grown = 0;
+        for index in 0..self.writes.dirty.len() {
+            let Dirty { slot, sub, is_logged, timestamp, .. } = self.writes.dirty[index];
+            if !is_logged {
+                continue;
+            }
+            let (key, group) = self.cache.entry(slot);
+            let format = &self.parts.format;
+            self.key_bytes.clear();
+            format.log_key(key, sub, &mut self.key_bytes);
+            let value = group.row(sub).and_then(|row| row.value.as_ref());
+            let timestamp = format.log_timestamp(sub, value).unwrap_or(timestamp);
+            self.value_bytes.clear();
+            let encoded = match value {
+                None => Encoded::Null,
+                Some(value) => match format.codec().to_log(value, &mut self.value_bytes) {
+                    Ok(encoded) => encoded,
+                    Err(error) => return Err(self.serde_error("value", &error)),
+                },
+            };
+            let headers = value.map_or(log_store::HeadersView::EMPTY, |value| format.codec().headers(value));
+            let bytes = (encoded == Encoded::Bytes).then_some(&self.value_bytes[..]);
+            sink.log(&self.key_bytes, bytes, timestamp, headers)?;
+            if std::mem::needs_drop::<F::Value>() {
+                let length = self.value_bytes.len();
+                grown += self.cache.group_mut(slot).row_mut(sub).map_or(0, |row| row.set_length(length));
+            }
+        }
+        self.cache.grew(grown);
+        Ok(())
+    }
+
+    pub(crate) fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()> {
+        for Dirty { slot, sub, .. } in self.writes.dirty.drain(..) {
+            let row = self.cache.group_mut(slot).row_or_default(sub);
+            row.dirty = super::group::NONE;
+            if !std::mem::replace(&mut row.is_unflushed, true) {
+                self.writes.unflushed.push((slot, sub));
+            }
+        }
+        // Updates that nobody took by now are of no use to anybody.
+        self.writes.held.clear();
+        self.writes.held_bytes = 0;
+        self.writes.dirty_bytes = 0;
+        self.committed_end = changelog_end.or(self.committed_end);
+        if self.is_flush_due() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Committed rows reach the backend when they take too much memory, or too long to replay.
+    fn is_flush_due(&self) -> bool {
+        if !self.parts.is_restorable {
+            return !self.writes.unflushed.is_empty();
+        }
+        let unflushed_bytes = self.writes.unflushed.len() * Cache::<F::Group>::slot_bytes();
+        let replay = match self.committed_end {
+            Some(end) => end.offsets_since(self.parts.backend.position().unwrap_or(Offset::ZERO)),
+            None => 0,
+        };
+        unflushed_bytes > self.budget.share() / 4 || replay > REPLAY_MAX
+    }
+
+    /// Takes all committed rows to the backend. Nothing may be uncommitted.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        if !self.writes.dirty.is_empty() {
+            return Ok(());
+        }
+        if self.has_failed {
+            return Err(self.store_error("an earlier write to its files failed; restart the task to restore it".into()));
+        }
+        self.has_failed = true;
+        self.flush_committed()?;
+        self.has_failed = false;
+        Ok(())
+    }
+
+    fn flush_committed(&mut self) -> Result<()> {
+        self.apply_restored(false)?;
+        let position = self.committed_end;
+        let has_moved = position > self.parts.backend.position() && !self.parts.backend.is_empty();
+        if self.writes.unflushed.is_empty() && !has_moved {
+            return Ok(());
+        }
+        let mut rows = std::mem::take(&mut self.restoring);
+        let unflushed = std::mem::take(&mut self.writes.unflushed);
+        let mut grown = 0;
+        for (slot, sub) in &unflushed {
+            grown += self.push_row(&mut rows, *slot, *sub)?;
+            if rows.len_bytes() >= APPLY_BYTES {
+                // Without the position: until the last piece is there, a restart replays all of them.
+                rows.sort();
+                self.parts.backend.apply(&rows, &[], None)?;
+                rows.clear();
+            }
+        }
+        let dropped = self.parts.format.before_apply(&mut rows);
+        rows.sort();
+        self.parts.backend.apply(&rows, &dropped, position)?;
+        for (slot, sub) in &unflushed {
+            let group = self.cache.group_mut(*slot);
+            if let Some(row) = group.row_mut(*sub) {
+                row.is_unflushed = false;
+            }
+            group.forget_if_absent(*sub);
+        }
+        self.cache.grew(grown);
+        self.order = None;
+        rows.clear();
+        self.restoring = rows;
+        self.writes.unflushed = unflushed;
+        self.writes.unflushed.clear();
+        self.bound_replay()
+    }
+
+    /// Appends one row's bytes. Answers by how much the estimate of its size changed.
+    fn push_row(&mut self, rows: &mut RowBuffer, slot: u32, sub: F::Sub) -> Result<isize> {
+        let (key, group) = self.cache.entry(slot);
+        let format = &self.parts.format;
+        if format.is_expired(sub) {
+            return Ok(0);
+        }
+        let value = group.row(sub).and_then(|row| row.value.as_ref());
+        let mut length = 0;
+        let pushed = rows.push(
+            |out| format.row_key(key, sub, out),
+            |out| {
+                let Some(value) = value else { return Ok(false) };
+                let before = out.len();
+                let encoded = format.codec().to_row(value, out)?;
+                length = out.len() - before;
+                Ok(encoded == Encoded::Bytes)
+            },
+        );
+        self.key_bytes.clear();
+        if format.index_row(key, sub, &mut self.key_bytes) {
+            rows.push_bytes(&self.key_bytes, value.is_some().then_some(&[]));
+        }
+        match pushed {
+            Ok(()) if std::mem::needs_drop::<F::Value>() => {
+                Ok(self.cache.group_mut(slot).row_mut(sub).map_or(0, |row| row.set_length(length)))
+            }
+            Ok(()) => Ok(0),
+            Err(error) => Err(self.serde_error("value", &error)),
+        }
+    }
+
+    /// Makes the backend durable if a crash would cost too long a replay.
+    fn bound_replay(&mut self) -> Result<()> {
+        let backend = &mut self.parts.backend;
+        let durable = backend.durable_position().unwrap_or(Offset::ZERO);
+        match backend.position() {
+            Some(position) if position.offsets_since(durable) > REPLAY_MAX => backend.make_durable(),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn rollback(&mut self) -> Result<()> {
+        if self.parts.is_restorable {
+            self.cache.clear();
+            self.writes.clear();
+            self.is_complete = self.parts.backend.is_empty();
+        } else {
+            // Everything committed is in the backend: only what was written since has to go.
+            for index in 0..self.writes.dirty.len() {
+                let slot = self.writes.dirty[index].slot;
+                if self.cache.get(slot).is_some() {
+                    self.cache.remove(slot);
+                }
+            }
+            self.writes.clear();
+            self.is_complete = self.parts.backend.is_empty();
+        }
+        self.order = None;
+        self.committed_end = None;
+        self.restoring.clear();
+        self.restored_end = None;
+        Ok(())
+    }
+
+    pub(crate) fn checkpoint(&self) -> Option<Offset> {
+        self.parts.backend.position()
+    }
+
+    pub(crate) fn restore(&mut self, offset: Offset, record: &RecordView<'_>) -> Result<()> {
+        let Some(row) = self.parts.format.read_log(record) else {
+            let length = record.key.map_or_else(|| "no".to_owned(), |key| key.len().to_string());
+            let reason =
+                format!("the changelog record at offset {offset}, with {length} bytes of key, is no row of it");
+            return Err(self.store_error(reason));
+        };
+        self.restored_end = Some(offset.next());
+        if !self.parts.format.restores(&row) {
+            return Ok(());
+        }
+        let format = &self.parts.format;
+        let pushed: Result<(), std::convert::Infallible> = self.restoring.push(
+            |out| format.row_key(row.key, row.sub, out),
+            |out| match record.value {
+                None => Ok(false),
+                Some(value) => {
+                    format.codec().log_to_row(value, record, out);
+                    Ok(true)
+                }
+            },
+        );
+        let Ok(()) = pushed;
+        self.key_bytes.clear();
+        if format.index_row(row.key, row.sub, &mut self.key_bytes) {
+            self.restoring.push_bytes(&self.key_bytes, record.value.is_some().then_some(&[]));
+        }
+        if self.restoring.len_bytes() >= RESTORE_BYTES {
+            self.apply_restored(true)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn restored(&mut self, next: Offset) -> Result<()> {
+        self.restored_end = Some(next);
+        self.apply_restored(false)?;
+        self.committed_end = Some(next);
+        Ok(())
+    }
+
+    /// Takes what was restored to the backend, with the offset up to which it goes.
+    fn apply_restored(&mut self, goes_on: bool) -> Result<()> {
+        let Some(end) = self.restored_end.take() else { return Ok(()) };
+        if goes_on || !self.restoring.is_empty() || self.parts.backend.position() < Some(end) {
+            let mut rows = std::mem::take(&mut self.restoring);
+            let dropped = self.parts.format.before_apply(&mut rows);
+            rows.sort();
+            // An empty store that has nothing to restore stays without files.
+            if !(rows.is_empty() && dropped.is_empty() && self.parts.backend.is_empty()) {
+                self.parts.backend.apply(&rows, &dropped, Some(end))?;
+            }
+            rows.clear();
+            if !goes_on {
+                rows = RowBuffer::default();
+            }
+            self.restoring = rows;
+            // Groups that were read before are older now.
+            self.cache.clear();
+            self.is_complete = self.parts.backend.is_empty();
+        }
+        self.bound_replay()
+    }
+
+    pub(crate) fn reset(&mut self, reason: &str) -> Result<()> {
+        self.cache.clear();
+        self.writes.clear();
+        self.restoring = RowBuffer::default();
+        self.restored_end = None;
+        self.committed_end = None;
+        self.order = None;
+        self.has_failed = false;
+        self.parts.backend.reset(reason)?;
+        self.is_complete = true;
+        self.parts.format.opened(&*self.parts.backend)
+    }
+
+    pub(crate) fn close(&mut self) -> Result<()> {
+        if self.writes.dirty.is_empty() && !self.has_failed {
+            self.flush()?;
+            self.parts.backend.make_durable()?;
+        }
+        self.writes.clear();
+        self.cache.clear();
+        Ok(())
+    }
+}
