@@ -65,7 +65,8 @@ impl Input {
         if folder.join("CACHEDIR.TAG").exists() {
             return Ok(());
         }
-        let mut entries = fs::read_dir(folder).with_context(failed)?.collect::<io::Result<Vec<_>>>().with_context(failed)?;
+        let mut entries =
+            fs::read_dir(folder).with_context(failed)?.collect::<io::Result<Vec<_>>>().with_context(failed)?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();

@@ -100,7 +100,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let progress = Progress::new(input.bytes);
     streams.set_restore_listener(progress.restore_listener());
     streams.start()?;
-    let interrupted = count(&streams, Feed::start(input, topics.client(), partitions, &stop, &progress), &tally, &stop, &progress)?;
+    let interrupted =
+        count(&streams, Feed::start(input, topics.client(), partitions, &stop, &progress), &tally, &stop, &progress)?;
     if !streams.close(CLOSE_WAIT) {
         bail!("not closed after {} s: is the disk of {} busy?", CLOSE_WAIT.as_secs(), data.display());
     }

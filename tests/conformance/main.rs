@@ -11,6 +11,9 @@
 mod case;
 mod compare;
 mod functions;
+mod program;
+mod run;
+mod stores;
 
 use std::{
     any::Any,
@@ -25,7 +28,7 @@ use std::{
     thread,
 };
 
-use case::{Case, Observed};
+use case::Case;
 
 /// Families whose cases must all pass. The list only grows; it is complete when it names every family.
 const FAMILIES: &[&str] = &[];
@@ -90,16 +93,12 @@ fn run_all(cases: &[Case]) -> Vec<Option<String>> {
 }
 
 fn run_one(case: &Case) -> Option<String> {
-    let run = panic::catch_unwind(AssertUnwindSafe(|| run(case)));
+    let run = panic::catch_unwind(AssertUnwindSafe(|| run::run(case)));
     let differences = match run {
         Ok(got) => compare::differences(&case.expect, &got),
         Err(panic) => vec![format!("the run panicked: {}", panic_text(&*panic))],
     };
     (!differences.is_empty()).then(|| compare::report(case, &differences))
-}
-
-fn run(_case: &Case) -> Observed {
-    Observed::default()
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -1,3 +1,95 @@
-//! Harness shared by the integration tests.
+//! Harness shared by the integration tests: programs as a user starts them, and text with its plain count.
 
 pub mod jvm;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+/// Words and how often they occur.
+pub type Counts = BTreeMap<String, u64>;
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository")
+}
+
+/// A built example, by its name. The first call brings the examples up to date; it costs nothing when they are.
+///
+/// # Panics
+///
+/// If they do not compile.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| build(&["--examples"]));
+    target().join("examples").join(name)
+}
+
+/// A built program of the workspace, by its name. As [`example`].
+///
+/// # Panics
+///
+/// If they do not compile.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| build(&["--bins"]));
+    target().join(name)
+}
+
+/// The whole workspace is named, so that features are those of the build under test and nothing is compiled twice.
+fn build(what: &[&str]) {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(repository()).args(["build", "--quiet", "--workspace", "--tests"]).args(what);
+    let status = command.stdin(Stdio::null()).status().expect("cargo runs");
+    assert!(status.success(), "{command:?} failed");
+}
+
+/// The folder of built programs: two above this test's own.
+fn target() -> PathBuf {
+    let test = env::current_exe().expect("a running program has a path");
+    test.parent().and_then(Path::parent).expect("tests lie in target/debug/deps").to_path_buf()
+}
+
+/// The plain count that every other must equal: maximal runs of alphanumerics, in lower case.
+#[must_use]
+pub fn count_words(text: &str) -> Counts {
+    let mut counts = Counts::new();
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        *counts.entry(word.to_lowercase()).or_default() += 1;
+    }
+    counts
+}
+
+/// All `.md` and `.rs` below `folder`, without hidden folders and build folders.
+///
+/// # Panics
+///
+/// If the folder cannot be read.
+#[must_use]
+pub fn source_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        if folder.join("CACHEDIR.TAG").exists() {
+            continue;
+        }
+        for entry in fs::read_dir(&folder).expect("a folder that can be read") {
+            let path = entry.expect("an entry that can be read").path();
+            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if path.is_dir() && !is_hidden && !path.is_symlink() {
+                folders.push(path);
+            } else if !is_hidden && path.extension().is_some_and(|extension| extension == "md" || extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}

@@ -146,11 +146,7 @@ pub(crate) fn close(streams: &Streams) -> anyhow::Result<()> {
 }
 
 /// See [`Bench::read`].
-fn read(
-    client: &SharedClient,
-    topic: &str,
-    mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>),
-) -> anyhow::Result<()> {
+fn read(client: &SharedClient, topic: &str, mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> anyhow::Result<()> {
     let mut admin = client.admin()?;
     let topic = TopicName::new(topic)?;
     let partitions = admin.describe_topic(&topic)?.with_context(|| format!("no topic {topic}"))?.partitions;
@@ -159,7 +155,9 @@ fn read(
         let partition = TopicPartition::new(topic.clone(), number);
         let offset = |admin: &mut dyn Admin, spec| admin.list_offset(&partition, spec);
         let start = offset(&mut *admin, OffsetSpec::Earliest)?;
-        if let Some(end) = offset(&mut *admin, OffsetSpec::Latest(Isolation::ReadCommitted))?.filter(|end| Some(*end) > start) {
+        if let Some(end) =
+            offset(&mut *admin, OffsetSpec::Latest(Isolation::ReadCommitted))?.filter(|end| Some(*end) > start)
+        {
             left.insert(partition, end);
         }
     }

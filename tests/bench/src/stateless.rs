@@ -54,7 +54,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut value = [b'v'; VALUE_BYTES];
     for number in 0..*records {
         value[..8].copy_from_slice(&number.to_be_bytes());
-        writer.send(number / RUN, RecordView::new(i64::try_from(number)?, Some(&number.to_be_bytes()), Some(&value)))?;
+        writer
+            .send(number / RUN, RecordView::new(i64::try_from(number)?, Some(&number.to_be_bytes()), Some(&value)))?;
     }
     writer.flush()?;
 
@@ -88,7 +89,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     })?;
     let kept = (0..*records).filter(|number| !number.is_multiple_of(DROPPED));
     let (expected, expected_sum) = kept.fold((0_u64, 0_u64), |(n, sum), number| (n + 1, sum.wrapping_add(number)));
-    ensure!((found, sum, wrong) == (expected, expected_sum, 0), "{found} records came out, {wrong} of them wrong; expected {expected}");
+    ensure!(
+        (found, sum, wrong) == (expected, expected_sum, 0),
+        "{found} records came out, {wrong} of them wrong; expected {expected}"
+    );
     print(
         common.json,
         &Report {

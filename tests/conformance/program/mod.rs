@@ -1,0 +1,206 @@
+//! Programs: from the operations of a case to a topology, through the public DSL.
+//!
+//! Keys and values are texts that may be null; counts are `i64`. Functions applied to windowed keys see the inner key.
+
+mod aggregate;
+mod op;
+mod stream;
+mod table;
+
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+
+use op::Op;
+use serde_json::Value;
+use streams_core::topology::Topology;
+use streams_dsl::prelude::*;
+
+use crate::functions::{self, Fn2, Text};
+
+/// What an operation gave, under its id.
+#[derive(Clone)]
+enum Node {
+    Stream(KStream<Text, Text>),
+    CountStream(KStream<Text, Option<i64>>),
+    Table(KTable<Text, Text>),
+    Counts(KTable<Text, i64>),
+    Grouped(KGroupedStream<Text, Text>),
+}
+
+/// A key, plain or windowed.
+trait Key: Data {
+    /// The key without its window.
+    fn inner(&self) -> Option<&str>;
+
+    /// The function `key_fn`, which gives a plain key.
+    fn key_function(op: Op<'_>) -> impl Fn(&Self, Option<&str>) -> Text + Send + Sync + 'static;
+}
+
+impl Key for Text {
+    fn inner(&self) -> Option<&str> {
+        self.as_deref()
+    }
+
+    fn key_function(op: Op<'_>) -> impl Fn(&Self, Option<&str>) -> Text + Send + Sync + 'static {
+        let mapper = key_function(op);
+        move |key, value| mapper(key.as_deref(), value)
+    }
+}
+
+/// A value as functions see it.
+trait Shown: Data {
+    fn shown(&self) -> Option<Cow<'_, str>>;
+}
+
+impl Shown for Text {
+    fn shown(&self) -> Option<Cow<'_, str>> {
+        self.as_deref().map(Cow::Borrowed)
+    }
+}
+
+impl Shown for i64 {
+    fn shown(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Owned(self.to_string()))
+    }
+}
+
+impl Shown for Option<i64> {
+    fn shown(&self) -> Option<Cow<'_, str>> {
+        self.map(|count| Cow::Owned(count.to_string()))
+    }
+}
+
+/// Builds the topology of `program`.
+///
+/// # Errors
+///
+/// If it is refused.
+pub(crate) fn build(program: &[Value], config: &BTreeMap<String, String>) -> streams_core::Result<Topology> {
+    let mut program_so_far =
+        Program { builder: StreamsBuilder::with_config(topology_config(config)?), results: BTreeMap::new() };
+    for op in program {
+        program_so_far.apply(Op(op));
+    }
+    program_so_far.builder.build()
+}
+
+fn topology_config(config: &BTreeMap<String, String>) -> streams_core::Result<TopologyConfig> {
+    // The test driver of the JVM sets both throttles to 0.
+    let mut built = TopologyConfig {
+        emit_interval: Duration::ZERO,
+        outer_join_emit_interval: Duration::ZERO,
+        ..TopologyConfig::default()
+    };
+    let millis = |text: &str| Duration::from_millis(text.parse().expect("milliseconds"));
+    for (name, value) in config {
+        match name.as_str() {
+            "topology.optimization" => built.optimization = value.parse()?,
+            "ensure.explicit.internal.resource.naming" => {
+                built.ensure_explicit_internal_resource_naming = value == "true";
+            }
+            "__emit.interval.ms.kstreams.windowed.aggregation__" => built.emit_interval = millis(value),
+            "__emit.interval.ms.kstreams.outer.join.spurious.results.fix__" => {
+                built.outer_join_emit_interval = millis(value);
+            }
+            // A setting of the running application, not of its shape.
+            "statestore.cache.max.bytes" => {}
+            _ => panic!("unknown setting {name} = {value}"),
+        }
+    }
+    Ok(built)
+}
+
+struct Program {
+    builder: StreamsBuilder,
+    results: BTreeMap<String, Node>,
+}
+
+impl Program {
+    fn apply(&mut self, op: Op<'_>) {
+        match op.need("op") {
+            "stream" | "filter" | "filter_not" | "map" | "map_values" | "flat_map" | "flat_map_values"
+            | "select_key" | "peek" | "foreach" | "merge" | "split" | "repartition" | "to" => stream::apply(self, op),
+            "table" | "to_stream" => table::apply(self, op),
+            "group_by_key" | "group_by" | "count" | "reduce" | "aggregate" => aggregate::apply(self, op),
+            other => panic!("unknown operation {other:?}"),
+        }
+    }
+
+    fn node(&self, op: Op<'_>, field: &str) -> Node {
+        let id = op.need(field);
+        self.results.get(id).unwrap_or_else(|| panic!("no result is called {id:?}")).clone()
+    }
+
+    fn keep(&mut self, op: Op<'_>, node: Node) {
+        self.results.insert(op.need("id").to_owned(), node);
+    }
+
+    /// The stream of texts in `field`.
+    fn stream(&self, op: Op<'_>, field: &str) -> KStream<Text, Text> {
+        match self.node(op, field) {
+            Node::Stream(stream) => stream,
+            _ => panic!("{} is no stream of texts", op.need(field)),
+        }
+    }
+}
+
+fn named(op: Op<'_>) -> Option<Named> {
+    op.text("name").map(Named::new)
+}
+
+/// Calls the plain operator, or its twin with a name.
+macro_rules! named_or_not {
+    ($op:expr, $receiver:expr, $plain:ident, $with:ident $(, $argument:expr)*) => {
+        match $crate::program::named($op) {
+            None => $receiver.$plain($($argument),*),
+            Some(name) => $receiver.$with($($argument,)* name),
+        }
+    };
+}
+use named_or_not;
+
+/// The `Materialized` of the operation's `store`; `None` where it has none.
+fn store<K, V>(op: Op<'_>) -> Option<Materialized<K, V>> {
+    let spec = op.part("store")?;
+    let mut built = match (spec.text("name"), spec.has("versioned_ms")) {
+        (Some(name), true) => Materialized::versioned(name, spec.duration("versioned_ms")),
+        (Some(name), false) => Materialized::new(name),
+        (None, _) => Materialized::unnamed(),
+    };
+    if spec.has("segment_ms") {
+        built = built.with_segment_interval(spec.duration("segment_ms"));
+    }
+    if spec.text("type") == Some("in_memory") {
+        built = built.with_store_type(StoreType::InMemory);
+    }
+    built = match spec.flag("caching") {
+        Some(true) => built.with_caching_enabled(),
+        Some(false) => built.with_caching_disabled(),
+        None => built,
+    };
+    if spec.flag("logging") == Some(false) {
+        built = built.with_logging_disabled();
+    }
+    if spec.has("retention_ms") {
+        built = built.with_retention(spec.duration("retention_ms"));
+    }
+    Some(built)
+}
+
+/// The same where the operation has a store in any case, with the operation's name.
+fn store_and_name<K, V>(op: Op<'_>) -> Materialized<K, V> {
+    let store = store(op).unwrap_or_else(Materialized::unnamed);
+    match op.text("name") {
+        Some(name) => store.with_processor_name(name),
+        None => store,
+    }
+}
+
+fn predicate<K: Key, V: Shown>(op: Op<'_>) -> impl Fn(&K, &V) -> bool + Send + Sync + 'static {
+    let wanted = functions::predicate(op.need("pred"));
+    move |key, value| wanted(key.inner(), value.shown().as_deref())
+}
+
+/// A function that gives a key; on windowed keys it sees the inner one.
+fn key_function(op: Op<'_>) -> Fn2<Text> {
+    functions::key(op.need("key_fn"))
+}

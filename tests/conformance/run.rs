@@ -1,0 +1,106 @@
+//! Runs a case through the test driver and writes down everything that can be observed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use log_store::{Header, HeadersView, NO_TIMESTAMP, RecordView};
+use streams_core::{
+    ProcessingGuarantee, StreamsConfig,
+    testing::{ProducedRecord, TopologyTestDriver},
+    topology::InternalTopicKind,
+};
+
+use crate::{
+    case::{Case, Failure, InternalTopic, Observed, Sent, Step},
+    program, stores,
+};
+
+const APPLICATION_ID: &str = "app";
+const INITIAL_WALL_CLOCK_MS: i64 = 1_000_000;
+
+/// Everything that can be observed of the case.
+pub(crate) fn run(case: &Case) -> Observed {
+    let failed = |stage: &str, step, error: streams_core::Error| {
+        Some(Failure { stage: stage.to_owned(), step, message: error.to_string() })
+    };
+    let mut seen = Observed::default();
+    let topology = match program::build(&case.program, &case.config) {
+        Ok(topology) => topology,
+        Err(error) => return Observed { error: failed("build", None, error), ..seen },
+    };
+    seen.describe = Some(topology.describe().to_string());
+    let driver = match TopologyTestDriver::at(&topology, config(&case.config), INITIAL_WALL_CLOCK_MS) {
+        Ok(driver) => driver,
+        Err(error) => return Observed { error: failed("start", None, error), ..seen },
+    };
+    seen.internal_topics = driver.internal_topics().into_iter().map(internal_topic).collect();
+    seen.copartition = driver.copartition_groups();
+    for (step, input) in case.input.iter().enumerate() {
+        let result = feed(&driver, input);
+        for record in driver.take_produced() {
+            let sent = sent(step, record);
+            let of_kind = |kind: &str| seen.internal_topics.get(&sent.topic).is_some_and(|topic| topic.kind == kind);
+            match () {
+                () if of_kind("repartition") => seen.repartition.push(sent),
+                () if seen.internal_topics.contains_key(&sent.topic) => seen.changelog.push(sent),
+                () => seen.output.push(sent),
+            }
+        }
+        if let Err(error) = result {
+            seen.error = failed("input", Some(step), error);
+            return seen;
+        }
+    }
+    seen.stores = Some(stores::contents(&driver, case, &seen));
+    seen.dropped_records = Some(driver.dropped_records());
+    seen
+}
+
+fn config(settings: &BTreeMap<String, String>) -> StreamsConfig {
+    let mut config = StreamsConfig::builder(APPLICATION_ID).processing_guarantee(ProcessingGuarantee::AtLeastOnce);
+    if let Some(bytes) = settings.get("statestore.cache.max.bytes") {
+        config = config.statestore_cache_max_bytes(bytes.parse().expect("bytes"));
+    }
+    config.build().expect("the settings are right")
+}
+
+fn feed(driver: &TopologyTestDriver, input: &Step) -> streams_core::Result<()> {
+    match input {
+        Step::AdvanceWall(millis) => driver.advance_wall_clock_time(Duration::from_millis(*millis)),
+        Step::Record(record) => {
+            let header = |(key, value): &(String, Option<Vec<u8>>)| Header {
+                key: key.clone(),
+                value: value.clone().map(Into::into),
+            };
+            let headers: Vec<Header> = record.headers.iter().map(header).collect();
+            let view = RecordView {
+                timestamp: record.timestamp.expect("an input has a time"),
+                key: record.key.as_deref(),
+                value: record.value.as_deref(),
+                headers: HeadersView::Listed(&headers),
+            };
+            driver.pipe_record(&record.topic, view)
+        }
+    }
+}
+
+fn sent(step: usize, record: ProducedRecord) -> Sent {
+    let header = |header: &Header| (header.key.clone(), header.value.as_ref().map(|value| value.to_vec()));
+    Sent {
+        step,
+        headers: record.headers.as_slice().iter().map(header).collect(),
+        topic: record.topic,
+        key: record.key,
+        value: record.value,
+        timestamp: Some(record.timestamp).filter(|timestamp| *timestamp != NO_TIMESTAMP),
+    }
+}
+
+fn internal_topic(topic: streams_core::testing::InternalTopic) -> (String, InternalTopic) {
+    let kind = match topic.kind {
+        InternalTopicKind::Repartition => "repartition",
+        InternalTopicKind::Changelog => "changelog",
+        InternalTopicKind::WindowedChangelog => "windowed-changelog",
+        InternalTopicKind::VersionedChangelog => "versioned-changelog",
+    };
+    (topic.name, InternalTopic { kind: kind.to_owned(), partitions: topic.partitions, config: topic.settings })
+}
