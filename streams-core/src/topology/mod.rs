@@ -21,3 +21,6 @@ pub use describe::TopologyDescription;
 pub use sink::{Sink, SinkTopic, TopicNameExtractor};
 pub use source::{Source, TopicPattern, Topics};
 pub use topics::InternalTopicKind;
+
+#[cfg(test)]
+mod tests;
