@@ -6,14 +6,14 @@ use super::{
     node::{Connection, InternalTopic, Node, NodeKind, ProcessorSpec, SinkSpec, SinkTarget, SourceSpec, Store},
     record_type::RecordType,
     sink::{Sink, SinkTopic},
-    source::Source,
+    source::{Source, Topics},
 };
 use crate::{
     processor::{
         Processor,
         erased::{ErasedProcessor, Typed},
     },
-    state::StoreBuilder,
+    state::{StateStore, StoreBuilder, TypedStoreBuilder},
 };
 
 /// Makes the processor of each task. A closure `|| MyProcessor::default()` is one; a type of yours that implements this
@@ -41,6 +41,12 @@ where
 
     fn get(&self) -> P {
         self()
+    }
+}
+
+impl<S: StateStore> From<TypedStoreBuilder<S>> for Arc<dyn StoreBuilder> {
+    fn from(store: TypedStoreBuilder<S>) -> Self {
+        Arc::new(store)
     }
 }
 
@@ -202,19 +208,27 @@ impl Topology {
 
     /// Adds a store whose source topic is its changelog: nothing else is logged, and a restore reads that topic. The
     /// processor called `processor` keeps it up to date; other processors only read it.
-    pub fn add_read_only_state_store<S, K, V>(
+    ///
+    /// The source reads one topic by name, with the serdes of the store.
+    pub fn add_read_only_state_store<Store, S, K, V>(
         &mut self,
-        store: impl Into<Arc<dyn StoreBuilder>>,
+        store: TypedStoreBuilder<Store>,
         source: Source<K, V>,
         processor: impl Into<String>,
         supplier: S,
     ) -> &mut Self
     where
+        Store: StateStore,
         S: ProcessorSupplier<K, V, (), ()>,
         K: Clone + Send + 'static,
         V: Clone + Send + 'static,
     {
         let (source_name, processor) = (source.name.clone(), processor.into());
+        let store = match &source.topics {
+            Topics::Named(topics) if topics.len() == 1 => store.with_source_topic_as_changelog(&topics[0]),
+            // Validation asks for one topic.
+            _ => store.with_source_topic_as_changelog(""),
+        };
         self.add_source(source).add_processor(processor.as_str(), &[&source_name], supplier);
         self.add_state_store(store, &[&processor])
     }

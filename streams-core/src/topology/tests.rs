@@ -379,6 +379,18 @@ mod rules {
     }
 
     #[test]
+    fn a_topic_that_serves_as_changelog_is_read() {
+        let reused = |topic: &str| {
+            let mut topology = topology("source a a\nprocessor p < a");
+            let store: Arc<dyn StoreBuilder> = Arc::new(Named("s".into(), Changelog::SourceTopic(topic.into())));
+            topology.add_state_store(store, &["p"]);
+            topology
+        };
+        reused("a").validate().unwrap();
+        check(&reused("b"), &["store s is restored from topic \"b\""]);
+    }
+
+    #[test]
     fn copartitioned_sources_are_known_and_agree() {
         let mut topology = topology("source a r\nsource b q");
         topology

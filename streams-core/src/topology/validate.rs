@@ -10,12 +10,12 @@ use super::{
     source::Topics,
     subtopology::places,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, state::Changelog};
 
 /// A rule adds a sentence for each violation: what is wrong, where, and how to mend it.
 type Rule = fn(&Topology, &mut Vec<String>);
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     something_is_read,
     node_names_are_unique,
     parents_are_known_and_can_forward,
@@ -24,6 +24,7 @@ const RULES: [Rule; 10] = [
     sink_topics_are_names,
     internal_topics_are_names,
     stores_are_unique_and_used,
+    changelogs_that_are_source_topics_are_read,
     connections_lead_from_processors_to_stores,
     copartitioned_sources_agree,
 ];
@@ -179,6 +180,22 @@ fn stores_are_unique_and_used(topology: &Topology, violations: &mut Vec<String>)
             violations.push(format!("a different store called {name} is already added"));
         } else if !topology.connections.iter().any(|connection| connection.store == name) {
             violations.push(format!("store {name} is not connected to any processor; connect it, or leave it out"));
+        }
+    }
+}
+
+fn changelogs_that_are_source_topics_are_read(topology: &Topology, violations: &mut Vec<String>) {
+    for store in &topology.stores {
+        let Changelog::SourceTopic(topic) = store.builder.changelog() else { continue };
+        let is_read = topology.sources().any(|(name, source)| {
+            !topology.is_global_source(name)
+                && matches!(&source.topics, Topics::Named(topics) if topics.contains(topic))
+        });
+        if !is_read && !store.is_global {
+            violations.push(format!(
+                "store {} is restored from topic {topic:?}, but no source reads that one topic",
+                store.builder.name()
+            ));
         }
     }
 }
