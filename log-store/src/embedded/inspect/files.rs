@@ -52,7 +52,7 @@ pub fn decode_time_index(base: Offset, bytes: &[u8]) -> Result<Vec<TimeEntry>, M
 }
 
 fn decode_entries<E: IndexEntry>(base: Offset, bytes: &[u8]) -> Result<Vec<E>, Malformed> {
-    if bytes.len() % E::SIZE != 0 {
+    if !bytes.len().is_multiple_of(E::SIZE) {
         return Err(Malformed::new(format!("{} bytes are no multiple of {}", bytes.len(), E::SIZE)));
     }
     let used = bytes.chunks_exact(E::SIZE).take_while(|entry| entry.iter().any(|byte| *byte != 0));
@@ -65,7 +65,7 @@ fn decode_entries<E: IndexEntry>(base: Offset, bytes: &[u8]) -> Result<Vec<E>, M
 ///
 /// If it is cut in the middle of an entry, of another version, has offsets out of range, or its markers do not rise.
 pub fn decode_aborted(bytes: &[u8]) -> Result<Vec<Aborted>, Malformed> {
-    if bytes.len() % ABORTED_BYTES != 0 {
+    if !bytes.len().is_multiple_of(ABORTED_BYTES) {
         return Err(Malformed::new(format!("{} bytes are no multiple of {ABORTED_BYTES}", bytes.len())));
     }
     let mut entries: Vec<Aborted> = Vec::with_capacity(bytes.len() / ABORTED_BYTES);

@@ -56,7 +56,8 @@ impl Producers {
             let Some(last) = self.last.get(&entry.producer_id) else { continue };
             // An epoch may have begun without a batch so far.
             let is_equal = last.offset == last_offset && last.sequence == entry.last_sequence;
-            if !is_equal && !(is_compacted && last.offset < last_offset) {
+            let is_compacted_away = is_compacted && last.offset < last_offset;
+            if !is_equal && !is_compacted_away {
                 problems.push(format!(
                     "producer {} is said to have ended with sequence {} at offset {last_offset}, but its last batch \
                      ends with {} at {}",
