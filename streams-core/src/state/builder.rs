@@ -83,7 +83,8 @@ impl StoreContext {
             directory: self.directory().map_or_else(PathBuf::new, Path::to_path_buf),
             is_logged: matches!(options.changelog, Changelog::Topic { .. }),
             is_restorable: options.changelog != Changelog::Disabled,
-            is_caching: options.is_caching,
+            // `statestore.cache.max.bytes` of 0 turns caching off, as in Kafka Streams.
+            is_caching: options.is_caching && self.held_bytes_max > 0,
             held_bytes_max: self.held_bytes_max,
         })
     }

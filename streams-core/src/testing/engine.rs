@@ -20,7 +20,7 @@ use log_store::{
 
 use super::capture::{CapturingProducer, ProducedRecord, Sent};
 use crate::{
-    Error, ExceptionHandler, Result, StreamsConfig,
+    Error, ExceptionHandler, Handlers, Result, StreamsConfig,
     handler::Response,
     runtime::blueprint::{Blueprint, Surroundings},
     state::{ChangelogSink, StateStore, StoreContext},
@@ -238,13 +238,14 @@ fn one_part(parts: Vec<SubTopology>) -> SubTopology {
     SubTopology { nodes, is_global: false }
 }
 
-fn surroundings(config: &StreamsConfig, handlers: crate::Handlers) -> Surroundings {
+fn surroundings(config: &StreamsConfig, handlers: Handlers) -> Surroundings {
+    let held_bytes_max = config.statestore_cache_max_bytes;
     Surroundings {
         application_id: config.application_id.as_str().into(),
         handlers,
         timestamp_extractor: config.default_timestamp_extractor,
         counts: Arc::new(|_| Ok(Some(1))),
-        store_contexts: Arc::new(|task| Ok(StoreContext::in_memory(task))),
+        store_contexts: Arc::new(move |task| Ok(StoreContext::in_memory(task).with_held_bytes_max(held_bytes_max))),
     }
 }
 
