@@ -34,6 +34,25 @@ fn what_is_produced_is_read_from_memory_and_again_after_reopening() {
 }
 
 #[test]
+fn a_log_closed_right_after_a_checkpoint_ends_where_its_records_end() {
+    let directory = MemoryDirectory::new();
+    let open = || {
+        let config = LogConfig { checkpoint_bytes: 1, ..LogConfig::default() };
+        EmbeddedLog::open_in(std::sync::Arc::new(directory.clone()), config).unwrap()
+    };
+    let log = open();
+    create(&log, "clicks", 1, &[]);
+    let clicks = partition("clicks", 0);
+    produce(&log, &clicks, &["a", "b"]).unwrap();
+    log.close().unwrap();
+    let log = open();
+    // A file longer than its records would put a gap of zeros before this one.
+    produce(&log, &clicks, &["c"]).unwrap();
+    log.close().unwrap();
+    assert_eq!(read(&open(), &clicks), ["a", "b", "c"]);
+}
+
+#[test]
 fn records_are_found_over_many_segments_by_offset_and_by_time() {
     let directory = MemoryDirectory::new();
     // No tail in memory: everything is read from files.

@@ -44,6 +44,7 @@ impl Partition {
             if let Verdict::Duplicate { first, last } = self.check_producers(&log, &batches, &headers)? {
                 return Ok(Appended { base: first, next: last.next(), should_wait: false });
             }
+            log.is_ended = false;
             self.write(&mut log, &config, &batches, &headers)?;
             let base = log.log_end;
             let next = headers.last().map_or(base, BatchHeader::next_offset);

@@ -70,8 +70,7 @@ impl Partition {
     /// Ends the active segment's files, durably. Nothing is appended any more.
     pub(crate) fn seal_for_close(&self) -> Result<()> {
         let Slot::Open(log) = &mut *self.slot.lock() else { return Ok(()) };
-        // Nothing came since it was opened in order: its files are as they must be.
-        if log.log_end > log.checkpointed
+        if !log.is_ended
             && let Some(active) = log.segments.last_mut()
         {
             let mut files = active.seal(&*self.shared.directory)?;
@@ -82,6 +81,7 @@ impl Partition {
             let synced = self.shared.directory.sync_dir(&self.directory_name);
             synced.map_err(|error| self.failure("sync", error))?;
         }
+        log.is_ended = true;
         log.recovery_point = log.log_end;
         log.checkpointed = log.log_end;
         Ok(())

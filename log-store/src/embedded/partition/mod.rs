@@ -65,6 +65,8 @@ struct Log {
     checkpointed: Offset,
     /// True while the partition waits for a sync.
     is_dirty: bool,
+    /// True while the active segment's files are as a close in order leaves them: nothing was appended since.
+    is_ended: bool,
     /// Sealed files that wait for a sync beside the active one.
     unsynced: Vec<Arc<dyn SegmentFile>>,
     /// True if a name in the directory waits for a sync.
