@@ -20,7 +20,7 @@ use crate::{
     },
     options::{Consumed, Materialized},
     stream::KStream,
-    table::{KTable, source::table_of_topic},
+    table::{GlobalKTable, KTable, source::table_of_topic},
 };
 
 /// Describes a program of streams and tables, and turns it into a [`Topology`].
@@ -137,6 +137,28 @@ impl StreamsBuilder {
         materialized: impl Into<Materialized<K, V>>,
     ) -> KTable<K, V> {
         table_of_topic(&self.graph, topic.into(), consumed, materialized.into())
+    }
+
+    /// A topic as a table that every instance of the application holds completely, for joins on any key.
+    ///
+    /// ```
+    /// # use streams_dsl::prelude::*;
+    /// let builder = StreamsBuilder::new();
+    /// let currencies = builder.global_table::<String, f64>("exchange-rates");
+    /// # let _ = currencies;
+    /// ```
+    pub fn global_table<K: Data, V: Data>(&self, topic: impl Into<String>) -> GlobalKTable<K, V> {
+        self.global_table_with(topic, Consumed::new(), Materialized::absent())
+    }
+
+    /// As [`StreamsBuilder::global_table`], with a name, serdes, a timestamp extractor or a store.
+    pub fn global_table_with<K: Data, V: Data>(
+        &self,
+        topic: impl Into<String>,
+        consumed: Consumed<K, V>,
+        materialized: impl Into<Materialized<K, V>>,
+    ) -> GlobalKTable<K, V> {
+        GlobalKTable::of_topic(&self.graph, topic.into(), consumed, materialized.into())
     }
 
     /// Adds a store for processors, which name it in [`KStream::process_with`].

@@ -24,15 +24,17 @@ mod options;
 mod stream;
 mod table;
 
-pub use aggregate::KGroupedStream;
+pub use aggregate::{KGroupedStream, KGroupedTable};
 pub use builder::StreamsBuilder;
 pub use config::{Optimization, TopologyConfig};
 pub use options::{
-    Branched, BufferConfig, Consumed, Grouped, Joined, Materialized, Named, Printed, Produced, Repartitioned,
-    StoreType, StreamJoined, Suppressed, TableJoined,
+    Branched, BufferConfig, Consumed, Grouped, Joined, Materialized, Named, Printed, Processed, Produced, Repartitioned,
+    StoreType, StreamJoined, Suppressed, TableJoined, TransformedValues,
 };
-pub use stream::{BranchedKStream, Field, KStream};
-pub use table::KTable;
+pub use stream::{
+    BranchedKStream, Field, FixedKeyContext, FixedKeyProcessor, FixedKeyProcessorSupplier, FixedKeyRecord, KStream,
+};
+pub use table::{GlobalKTable, KTable, TransformerContext, ValueTransformer};
 
 /// What a program needs: the DSL, and from the crates below the types that appear in it.
 pub mod prelude {
@@ -48,8 +50,8 @@ pub mod prelude {
     };
 
     pub use crate::{
-        Branched, BranchedKStream, BufferConfig, Consumed, Grouped, Joined, KGroupedStream, KStream, KTable,
-        Materialized, Named, Optimization, Printed, Produced, Repartitioned, StoreType, StreamJoined, StreamsBuilder,
-        Suppressed, TableJoined, TopologyConfig,
+        Branched, BranchedKStream, BufferConfig, Consumed, GlobalKTable, Grouped, Joined, KGroupedStream,
+        KGroupedTable, KStream, KTable, Materialized, Named, Optimization, Printed, Processed, Produced, Repartitioned,
+        StoreType, StreamJoined, StreamsBuilder, Suppressed, TableJoined, TopologyConfig,
     };
 }

@@ -3,11 +3,14 @@
 mod aggregate;
 mod count;
 pub(crate) mod fold;
+mod grouped_table;
 mod reduce;
 mod stored;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use grouped_table::KGroupedTable;
+pub(crate) use grouped_table::grouped_table;
 use streams_core::serde::Data;
 
 use crate::{

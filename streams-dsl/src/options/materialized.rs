@@ -161,6 +161,11 @@ impl<K, V> Materialized<K, V> {
         self.is_given
     }
 
+    /// Whether the store is versioned; `None` if nothing was said about it.
+    pub(crate) fn output_versioned(&self) -> Option<bool> {
+        self.is_given.then_some(self.versioned.is_some())
+    }
+
     /// Checks the given name, or makes one; the store is then always made.
     pub(crate) fn store_name(&self, graph: &mut Graph, prefix: &str) -> String {
         match &self.store_name {
@@ -190,7 +195,7 @@ impl<K, V> Materialized<K, V> {
             graph.check_name(name);
         }
         let name = self.processor.or_generate(graph, prefix);
-        (self.store_name.clone(), name, self.is_given.then_some(self.versioned.is_some()))
+        (self.store_name.clone(), name, self.output_versioned())
     }
 
     /// Fills in serdes that were not given.

@@ -10,6 +10,7 @@ mod map_values;
 mod merge;
 mod peek;
 mod print;
+mod process;
 pub(crate) mod repartition;
 mod select_key;
 mod to;
@@ -18,6 +19,7 @@ mod to_table;
 use std::sync::Arc;
 
 pub use branch::BranchedKStream;
+pub use process::{FixedKeyContext, FixedKeyProcessor, FixedKeyProcessorSupplier, FixedKeyRecord};
 use streams_core::{processor::Processor, serde::SharedSerde, topology::Topology};
 
 use crate::graph::{GraphNode, Place, Step, Write, lower::Wiring, naming::Given};

@@ -1,13 +1,18 @@
 //! [`KTable`]: the latest value of each key, and how it changes.
 
 mod filter;
+mod global;
+mod group;
 mod map_values;
 pub(crate) mod materialize;
 pub(crate) mod source;
 mod to_stream;
+mod transform_values;
 pub(crate) mod value_getter;
 
+pub use global::GlobalKTable;
 use streams_core::serde::{Data, SharedSerde};
+pub use transform_values::{TransformerContext, ValueTransformer};
 use value_getter::GetterSupplier;
 
 use crate::graph::{NodeId, Place, demand::Demand};
