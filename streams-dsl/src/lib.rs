@@ -23,8 +23,12 @@ mod graph;
 mod options;
 mod stream;
 mod table;
+mod window;
 
-pub use aggregate::{KGroupedStream, KGroupedTable};
+pub use aggregate::{
+    CogroupedKStream, KGroupedStream, KGroupedTable, SessionWindowedCogroupedKStream, SessionWindowedKStream,
+    TimeWindowedCogroupedKStream, TimeWindowedKStream, Windows,
+};
 pub use builder::StreamsBuilder;
 pub use config::{Optimization, TopologyConfig};
 pub use options::{
@@ -35,6 +39,7 @@ pub use stream::{
     BranchedKStream, Field, FixedKeyContext, FixedKeyProcessor, FixedKeyProcessorSupplier, FixedKeyRecord, KStream,
 };
 pub use table::{GlobalKTable, KTable, TransformerContext, ValueTransformer};
+pub use window::{EmitStrategy, JoinWindows, SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindows};
 
 /// What a program needs: the DSL, and from the crates below the types that appear in it.
 pub mod prelude {
@@ -50,8 +55,10 @@ pub mod prelude {
     };
 
     pub use crate::{
-        Branched, BranchedKStream, BufferConfig, Consumed, GlobalKTable, Grouped, Joined, KGroupedStream,
-        KGroupedTable, KStream, KTable, Materialized, Named, Optimization, Printed, Processed, Produced, Repartitioned,
-        StoreType, StreamJoined, StreamsBuilder, Suppressed, TableJoined, TopologyConfig,
+        Branched, BranchedKStream, BufferConfig, CogroupedKStream, Consumed, EmitStrategy, GlobalKTable, Grouped,
+        JoinWindows, Joined, KGroupedStream, KGroupedTable, KStream, KTable, Materialized, Named, Optimization, Printed,
+        Processed, Produced, Repartitioned, SessionWindowedKStream, SessionWindows, SlidingWindows, StoreType,
+        StreamJoined, StreamsBuilder, Suppressed, TableJoined, TimeWindowedKStream, TimeWindows, TopologyConfig,
+        UnlimitedWindows,
     };
 }

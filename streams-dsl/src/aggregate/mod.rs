@@ -1,15 +1,24 @@
 //! Groups of records, and what is made of them: counts, sums, any fold.
 
 mod aggregate;
+mod cogroup;
 mod count;
+mod emit;
 pub(crate) mod fold;
 mod grouped_table;
 mod reduce;
+mod session_windowed;
 mod stored;
+mod time_windowed;
+mod windowing;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use cogroup::{CogroupedKStream, SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream};
 pub use grouped_table::KGroupedTable;
+pub use session_windowed::SessionWindowedKStream;
+pub use time_windowed::TimeWindowedKStream;
+pub use windowing::Windows;
 pub(crate) use grouped_table::grouped_table;
 use streams_core::serde::Data;
 

@@ -7,7 +7,7 @@ mod for_each;
 mod group;
 mod map;
 mod map_values;
-mod merge;
+pub(crate) mod merge;
 mod peek;
 mod print;
 mod process;

@@ -62,7 +62,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     where
         S: ProcessorSupplier<K, V, K2, V2>,
     {
-        let place = self.process_node(PROCESSOR, options.into(), supplier, |node| node.changing_key().changing_value());
+        let place = self.process_node(PROCESSOR, options.into(), supplier);
         Self::with_keys(place, None)
     }
 
@@ -102,9 +102,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     where
         S: FixedKeyProcessorSupplier<K, V, W>,
     {
-        let place =
-            self.process_node(PROCESS_VALUES, options.into(), Fixed(supplier), |node| node.changing_value());
-        self.with_values(place)
+        self.with_values(self.process_node(PROCESS_VALUES, options.into(), Fixed(supplier)))
     }
 
     fn process_node<K2: Field, V2: Field, S>(
@@ -112,7 +110,6 @@ impl<K: Field, V: Field> KStream<K, V> {
         prefix: &str,
         options: Processed,
         supplier: S,
-        shape: impl FnOnce(GraphNode) -> GraphNode,
     ) -> Place
     where
         S: ProcessorSupplier<K, V, K2, V2>,
@@ -133,8 +130,9 @@ impl<K: Field, V: Field> KStream<K, V> {
                 .add_processor(wiring.name(), wiring.parents(), Shared(Arc::clone(&supplier)))
                 .connect_processor_and_state_stores(wiring.name(), &stores);
         });
+        // Not marked as changing key or value, as in Kafka Streams by default: `merge.repartition.topics` looks past it.
         let node = GraphNode::new(name.clone(), Step::Other, write).giving::<K2, V2>();
-        let id = graph.add(shape(node), &[self.place.node]);
+        let id = graph.add(node, &[self.place.node]);
         drop(graph);
         self.place.next(id, &name)
     }
