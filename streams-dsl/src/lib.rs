@@ -32,8 +32,8 @@ pub use aggregate::{
 pub use builder::StreamsBuilder;
 pub use config::{Optimization, TopologyConfig};
 pub use options::{
-    Branched, BufferConfig, Consumed, Grouped, Joined, Materialized, Named, Printed, Processed, Produced, Repartitioned,
-    StoreType, StreamJoined, Suppressed, TableJoined, TransformedValues,
+    Branched, BufferConfig, Consumed, Grouped, Joined, Materialized, Named, Printed, Processed, Produced,
+    Repartitioned, StoreType, StreamJoined, Suppressed, TableJoined, TransformedValues,
 };
 pub use stream::{
     BranchedKStream, Field, FixedKeyContext, FixedKeyProcessor, FixedKeyProcessorSupplier, FixedKeyRecord, KStream,
@@ -56,8 +56,8 @@ pub mod prelude {
 
     pub use crate::{
         Branched, BranchedKStream, BufferConfig, CogroupedKStream, Consumed, EmitStrategy, GlobalKTable, Grouped,
-        JoinWindows, Joined, KGroupedStream, KGroupedTable, KStream, KTable, Materialized, Named, Optimization, Printed,
-        Processed, Produced, Repartitioned, SessionWindowedKStream, SessionWindows, SlidingWindows, StoreType,
+        JoinWindows, Joined, KGroupedStream, KGroupedTable, KStream, KTable, Materialized, Named, Optimization,
+        Printed, Processed, Produced, Repartitioned, SessionWindowedKStream, SessionWindows, SlidingWindows, StoreType,
         StreamJoined, StreamsBuilder, Suppressed, TableJoined, TimeWindowedKStream, TimeWindows, TopologyConfig,
         UnlimitedWindows,
     };

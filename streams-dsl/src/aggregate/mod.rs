@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use cogroup::{CogroupedKStream, SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream};
 pub use grouped_table::KGroupedTable;
+pub(crate) use grouped_table::grouped_table;
 pub use session_windowed::SessionWindowedKStream;
+use streams_core::serde::Data;
 pub use time_windowed::TimeWindowedKStream;
 pub use windowing::Windows;
-pub(crate) use grouped_table::grouped_table;
-use streams_core::serde::Data;
 
 use crate::{
     graph::{NodeId, Place, naming::Given},

@@ -61,10 +61,7 @@ impl Windows for SessionWindows {
         SessionWindowedKStream::new(grouped, self)
     }
 
-    fn cut_cogroup<K: Data, A: Data>(
-        self,
-        cogrouped: CogroupedKStream<K, A>,
-    ) -> SessionWindowedCogroupedKStream<K, A> {
+    fn cut_cogroup<K: Data, A: Data>(self, cogrouped: CogroupedKStream<K, A>) -> SessionWindowedCogroupedKStream<K, A> {
         SessionWindowedCogroupedKStream::new(cogrouped, self)
     }
 }

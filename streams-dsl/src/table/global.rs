@@ -81,7 +81,10 @@ impl<K: Data, V: Data> GlobalKTable<K, V> {
             );
         });
         graph.add(GraphNode::new(name, Step::TableSource, write), &[Graph::ROOT]);
-        GlobalKTable { view: View { getter: View::of_store(&store).getter, stores: Vec::new() }, queryable_store_name: Some(store) }
+        GlobalKTable {
+            view: View { getter: View::of_store(&store).getter, stores: Vec::new() },
+            queryable_store_name: Some(store),
+        }
     }
 }
 

@@ -43,12 +43,7 @@ pub trait ValueTransformer<K, V, W>: Send {
     /// # Errors
     ///
     /// Any error goes to the processing exception handler.
-    fn transform(
-        &mut self,
-        key: &K,
-        value: Option<V>,
-        ctx: &mut TransformerContext<'_>,
-    ) -> ProcessResult<Option<W>>;
+    fn transform(&mut self, key: &K, value: Option<V>, ctx: &mut TransformerContext<'_>) -> ProcessResult<Option<W>>;
 }
 
 impl<K: Data, V: Data> KTable<K, V> {
@@ -139,11 +134,7 @@ where
         self.kept.as_mut().map_or(Ok(()), |kept| kept.init(ctx))
     }
 
-    fn process(
-        &mut self,
-        record: Record<K, Change<V>>,
-        ctx: &mut ProcessorContext<'_, K, Change<W>>,
-    ) -> ProcessResult {
+    fn process(&mut self, record: Record<K, Change<V>>, ctx: &mut ProcessorContext<'_, K, Change<W>>) -> ProcessResult {
         let Record { key, value: change, timestamp, headers } = record;
         let new = self.transformer.transform(&key, change.new, &mut ctx.lookup())?.and_then(not_null);
         let old = match &self.kept {

@@ -160,7 +160,8 @@ impl<K: Data, A: Data> CogroupedKStream<K, A> {
     fn enter(&self, store: &str, store_is_named: bool) -> Vec<NodeId> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let mut graph = self.first().place().graph.lock();
-        let nodes = self.inputs.iter().map(|input| enter_one(&mut graph, &mut entries, &**input, store, store_is_named));
+        let nodes =
+            self.inputs.iter().map(|input| enter_one(&mut graph, &mut entries, &**input, store, store_is_named));
         let nodes = nodes.collect();
         drop(graph);
         let others = self.inputs.iter().skip(1).map(|input| input.place());

@@ -39,11 +39,7 @@ impl<K: Data, A: Data> TimeWindowedCogroupedKStream<K, A> {
     }
 
     /// As [`TimeWindowedCogroupedKStream::aggregate`], with a name or a store.
-    pub fn aggregate_with<I>(
-        &self,
-        initializer: I,
-        options: impl Into<Materialized<K, A>>,
-    ) -> KTable<Windowed<K>, A>
+    pub fn aggregate_with<I>(&self, initializer: I, options: impl Into<Materialized<K, A>>) -> KTable<Windowed<K>, A>
     where
         I: Fn() -> A + Send + Sync + 'static,
     {

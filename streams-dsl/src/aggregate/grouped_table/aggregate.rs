@@ -84,11 +84,7 @@ where
         self.kept.init(ctx)
     }
 
-    fn process(
-        &mut self,
-        record: Record<K, Change<V>>,
-        ctx: &mut ProcessorContext<'_, K, Change<T>>,
-    ) -> ProcessResult {
+    fn process(&mut self, record: Record<K, Change<V>>, ctx: &mut ProcessorContext<'_, K, Change<T>>) -> ProcessResult {
         let Record { key, value: change, timestamp, headers } = record;
         if key.is_null() {
             return Err("the key of a group must not be null".into());

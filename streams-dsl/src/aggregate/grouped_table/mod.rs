@@ -87,12 +87,7 @@ impl<K: Data, V: Data> KGroupedTable<K, V> {
     }
 
     /// As [`KGroupedTable::reduce`], with a name or a store.
-    pub fn reduce_with<A, S>(
-        &self,
-        adder: A,
-        subtractor: S,
-        options: impl Into<Materialized<K, V>>,
-    ) -> KTable<K, V>
+    pub fn reduce_with<A, S>(&self, adder: A, subtractor: S, options: impl Into<Materialized<K, V>>) -> KTable<K, V>
     where
         A: Fn(V, V) -> V + Send + Sync + 'static,
         S: Fn(V, V) -> V + Send + Sync + 'static,
@@ -189,9 +184,8 @@ impl<K: Data, V: Data> KGroupedTable<K, V> {
                 })
                 .add_state_store(spec.build(wiring, None), &[wiring.name()]);
         });
-        let node = GraphNode::new(name.clone(), Step::Other, write)
-            .table(TableKind::Aggregate)
-            .versioned(Some(is_versioned));
+        let node =
+            GraphNode::new(name.clone(), Step::Other, write).table(TableKind::Aggregate).versioned(Some(is_versioned));
         let id = self.place.graph.lock().add(node, &[repartition]);
         let view = View::of_store(&store);
         KTable::new(parent.next(id, &name), key_serde, value_serde, is_named.then_some(store), view)
@@ -209,20 +203,14 @@ impl<K: Data, V: Data> KGroupedTable<K, V> {
                 let prefix = self.name.as_deref().unwrap_or(store);
                 let topic = format!("{prefix}{}", naming::REPARTITION_SUFFIX);
                 let key = serde_or_default(self.key_serde.as_ref());
-                let value: SharedSerde<Change<V>> =
-                    Arc::new(ChangedSerde(serde_or_default(self.value_serde.as_ref())));
+                let value: SharedSerde<Change<V>> = Arc::new(ChangedSerde(serde_or_default(self.value_serde.as_ref())));
                 let source_name = source.clone();
                 let write = Arc::new(move |topology: &mut Topology, wiring: &Wiring<'_>| {
                     let out = Sink::with_serdes(&*sink, &*topic, key.clone(), value.clone());
                     topology
                         .add_internal_topic(&*topic, None)
                         .add_sink::<K, Change<V>>(out, wiring.parents())
-                        .add_source(internal_source::<K, Change<V>>(
-                            &source_name,
-                            &topic,
-                            key.clone(),
-                            value.clone(),
-                        ));
+                        .add_source(internal_source::<K, Change<V>>(&source_name, &topic, key.clone(), value.clone()));
                 });
                 graph.add(GraphNode::new(source, Step::Other, write), &[self.place.node])
             }

@@ -101,8 +101,7 @@ where
         let close_time = self.stream_time.saturating_sub(self.windows.grace_ms).saturating_sub(self.windows.gap_ms);
         let alone = Window::new(timestamp, timestamp);
         let gap = self.windows.gap_ms;
-        let touching =
-            self.store().find(ctx, &key, timestamp.saturating_sub(gap), timestamp.saturating_add(gap))?;
+        let touching = self.store().find(ctx, &key, timestamp.saturating_sub(gap), timestamp.saturating_add(gap))?;
         let session = touching.iter().fold(alone, |session, (window, _)| merged(session, *window));
         if session.end < close_time {
             ctx.drop_record("expired window");

@@ -166,9 +166,7 @@ impl<K: Data, A: Data> Sessions<K, A> {
     ) -> ProcessResult<Option<A>> {
         Ok(match self {
             Sessions::Plain(store) => ctx.store(store).get(&key.key, key.window)?.cloned(),
-            Sessions::WithHeaders(store) => {
-                ctx.store(store).get(&key.key, key.window)?.map(|row| row.value.clone())
-            }
+            Sessions::WithHeaders(store) => ctx.store(store).get(&key.key, key.window)?.map(|row| row.value.clone()),
         })
     }
 

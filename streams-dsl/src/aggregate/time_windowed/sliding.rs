@@ -224,14 +224,7 @@ impl<K: Data, A: Data, F> SlidingWindowAggregate<K, A, F> {
 
 impl<A> Found<A> {
     fn none() -> Self {
-        Found {
-            starts: Vec::new(),
-            left: None,
-            right: None,
-            left_exists: false,
-            right_exists: false,
-            previous: None,
-        }
+        Found { starts: Vec::new(), left: None, right: None, left_exists: false, right_exists: false, previous: None }
     }
 }
 

@@ -4,8 +4,8 @@ mod fixed_key;
 
 use std::sync::Arc;
 
-pub use fixed_key::{FixedKeyContext, FixedKeyProcessor, FixedKeyProcessorSupplier, FixedKeyRecord};
 use fixed_key::Fixed;
+pub use fixed_key::{FixedKeyContext, FixedKeyProcessor, FixedKeyProcessorSupplier, FixedKeyRecord};
 use streams_core::{
     state::StoreBuilder,
     topology::{ProcessorSupplier, Topology},
@@ -54,11 +54,7 @@ impl<K: Field, V: Field> KStream<K, V> {
     }
 
     /// As [`KStream::process`], with a name or stores.
-    pub fn process_with<K2: Field, V2: Field, S>(
-        &self,
-        supplier: S,
-        options: impl Into<Processed>,
-    ) -> KStream<K2, V2>
+    pub fn process_with<K2: Field, V2: Field, S>(&self, supplier: S, options: impl Into<Processed>) -> KStream<K2, V2>
     where
         S: ProcessorSupplier<K, V, K2, V2>,
     {
@@ -105,12 +101,7 @@ impl<K: Field, V: Field> KStream<K, V> {
         self.with_values(self.process_node(PROCESS_VALUES, options.into(), Fixed(supplier)))
     }
 
-    fn process_node<K2: Field, V2: Field, S>(
-        &self,
-        prefix: &str,
-        options: Processed,
-        supplier: S,
-    ) -> Place
+    fn process_node<K2: Field, V2: Field, S>(&self, prefix: &str, options: Processed, supplier: S) -> Place
     where
         S: ProcessorSupplier<K, V, K2, V2>,
     {
