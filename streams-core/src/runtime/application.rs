@@ -18,6 +18,8 @@ use parking_lot::Mutex;
 
 use super::{
     blueprint::Blueprint,
+    global_stores::GlobalStores,
+    global_thread::{self, GlobalThread},
     lifecycle::{Lifecycle, State},
     metrics::{Metric, Metrics},
     restorer::Restorer,
@@ -104,6 +106,11 @@ impl Application {
         })
     }
 
+    /// The stores that all tasks may read.
+    pub(crate) fn global_stores(&self) -> &GlobalStores {
+        &self.started().global_stores
+    }
+
     fn started(&self) -> &Started {
         self.started.get().expect("threads start when everything they need is there")
     }
@@ -125,6 +132,40 @@ impl Application {
         }
     }
 
+    /// Starts what the application begins with: the thread that fills global stores, which starts the others when they
+    /// are complete; without global stores the stream threads at once.
+    pub(crate) fn begin(self: &Arc<Self>) -> Result<()> {
+        let Some(blueprint) = &self.started().global else { return self.spawn_configured() };
+        let thread = GlobalThread::new(Arc::clone(self), blueprint, self.global_stores())?;
+        let entry = Thread { control: thread.control(), state: StreamThreadState::Created, handle: None };
+        self.remember(global_thread::INDEX, entry);
+        let app = Arc::clone(self);
+        let body = move || {
+            if let Err(error) = contained("the thread of the global stores", || thread.run()) {
+                app.shut_down_with(Arc::new(error));
+            }
+            app.ended(global_thread::INDEX);
+        };
+        let name = format!("{}-GlobalStreamThread", self.settings.client_id);
+        let handle = self.launch(global_thread::INDEX, name, body)?;
+        if let Some(thread) = self.threads.lock().get_mut(&global_thread::INDEX) {
+            thread.handle = Some(handle);
+        }
+        Ok(())
+    }
+
+    /// Starts as many stream threads as the configuration says.
+    pub(crate) fn spawn_configured(self: &Arc<Self>) -> Result<()> {
+        self.spawn(1..=self.settings.stream_threads)
+    }
+
+    fn launch(&self, index: u32, name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+        std::thread::Builder::new().name(name).spawn(body).map_err(|error| {
+            self.forget(index);
+            Error::IllegalState(format!("cannot start a thread: {error}"))
+        })
+    }
+
     /// Starts stream threads. All of them are in the group before the first one polls: no task is given to one thread
     /// only to be taken away for the next.
     pub(crate) fn spawn(self: &Arc<Self>, indices: impl IntoIterator<Item = u32>) -> Result<()> {
@@ -132,8 +173,7 @@ impl Application {
         for index in indices {
             let mut thread = StreamThread::new(Arc::clone(self), index)?;
             let entry = Thread { control: thread.control(), state: StreamThreadState::Created, handle: None };
-            self.threads.lock().insert(index, entry);
-            self.metrics.add(Metric::AliveStreamThreads, 1);
+            self.remember(index, entry);
             let joined = thread.join();
             made.push((index, thread));
             if let Err(error) = joined {
@@ -144,11 +184,7 @@ impl Application {
         for (index, thread) in made {
             let app = Arc::clone(self);
             let body = move || app.run(index, thread);
-            let spawned = std::thread::Builder::new().name(self.settings.thread_name(index)).spawn(body);
-            let handle = spawned.map_err(|error| {
-                self.forget(index);
-                Error::IllegalState(format!("cannot start a stream thread: {error}"))
-            })?;
+            let handle = self.launch(index, self.settings.thread_name(index), body)?;
             if let Some(thread) = self.threads.lock().get_mut(&index) {
                 thread.handle = Some(handle);
             }
@@ -156,21 +192,27 @@ impl Application {
         Ok(())
     }
 
+    fn remember(&self, index: u32, thread: Thread) {
+        let mut threads = self.threads.lock();
+        threads.insert(index, thread);
+        self.count(&threads);
+    }
+
     fn forget(&self, index: u32) {
-        if self.threads.lock().remove(&index).is_some() {
-            self.metrics.subtract(Metric::AliveStreamThreads, 1);
-        }
+        let mut threads = self.threads.lock();
+        threads.remove(&index);
+        self.count(&threads);
+    }
+
+    fn count(&self, threads: &BTreeMap<u32, Thread>) {
+        let alive = threads.keys().filter(|index| **index != global_thread::INDEX).count();
+        self.metrics.set(Metric::AliveStreamThreads, alive as u64);
     }
 
     /// Life of one stream thread, with its replacements.
     fn run(self: &Arc<Self>, index: u32, mut thread: StreamThread) {
         loop {
-            let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || thread.run()));
-            let outcome = worked.unwrap_or_else(|panic| {
-                let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                Err(Error::IllegalState(format!("stream thread {} panicked: {text}", self.settings.thread_name(index))))
-            });
+            let outcome = contained(&self.settings.thread_name(index), || thread.run());
             let Err(error) = outcome else { break };
             self.metrics.add(Metric::FailedStreamThreads, 1);
             let error = Arc::new(error);
@@ -281,18 +323,24 @@ impl Application {
             _ => return,
         };
         self.restorer.close();
+        if let Some(started) = self.started.get()
+            && let Err(error) = started.close()
+        {
+            self.lifecycle.report(Arc::new(error));
+        }
         self.lifecycle.enter(next);
     }
 
     /// Numbers of the stream threads that are there.
     pub(crate) fn thread_indices(&self) -> Vec<u32> {
-        self.threads.lock().keys().copied().collect()
+        self.threads.lock().keys().copied().filter(|index| *index != global_thread::INDEX).collect()
     }
 
     /// Names and states of the stream threads.
     pub(crate) fn thread_states(&self) -> Vec<(String, StreamThreadState)> {
         let threads = self.threads.lock();
-        threads.iter().map(|(index, thread)| (self.settings.thread_name(*index), thread.state)).collect()
+        let threads = threads.iter().filter(|(index, _)| **index != global_thread::INDEX);
+        threads.map(|(index, thread)| (self.settings.thread_name(*index), thread.state)).collect()
     }
 
     /// True on a stream thread of this application.
@@ -309,4 +357,16 @@ impl Application {
         thread.control.close();
         thread.handle.take()
     }
+}
+
+/// Runs a thread's work; a panic of ours becomes an error.
+fn contained(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    worked.unwrap_or_else(|panic| Err(Error::IllegalState(format!("{name} panicked: {}", panic_text(&*panic)))))
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

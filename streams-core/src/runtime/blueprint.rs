@@ -238,10 +238,9 @@ impl Blueprint {
                 return Ok(Vec::new());
             }
             let context = contexts(task)?;
-            let opened = plans
-                .iter()
-                .zip(sources)
-                .map(|(plan, source)| Ok(RestoringStore { store: plan.builder.build(&context)?, source }));
+            let opened = plans.iter().zip(&sources).map(|(plan, source)| {
+                Ok(RestoringStore { store: plan.builder.build(&context)?, source: source.clone() })
+            });
             opened.collect()
         })
     }

@@ -17,7 +17,7 @@ use log_store::{
     client::{CommittedOffset, Consumer, Producer, ProducerConfig, SharedClient},
 };
 
-use super::thread_state::Failure;
+use super::{global_stores::GlobalStores, thread_state::Failure};
 use crate::{
     Error, Result,
     task::{TaskId, stream_task::StreamTask},
@@ -138,13 +138,14 @@ impl Committer {
         &mut self,
         tasks: &mut BTreeMap<TaskId, StreamTask>,
         consumer: &mut dyn Consumer,
+        globals: &GlobalStores,
     ) -> Result<bool> {
         if !self.has_work {
             return Ok(false);
         }
         let producer = self.producer()?;
         for task in tasks.values_mut() {
-            task.flush(producer)?;
+            globals.lend_if_used(task, |task| task.flush(producer))?;
         }
         for task in tasks.values_mut() {
             task.write_changelogs(producer)?;

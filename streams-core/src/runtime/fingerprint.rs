@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// Name of the file in the application's state directory.
 const FILE: &str = "topology-fingerprint.json";
 
+/// Partition count that is not known yet; it is not compared.
+pub(crate) const UNKNOWN_PARTITIONS: u32 = 0;
+
 /// What matters of a topology to its state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
@@ -49,6 +52,21 @@ impl Fingerprint {
         }
     }
 
+    /// Forgets what wrote `directory`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be deleted.
+    pub(crate) fn remove(directory: &Path) -> Result<()> {
+        let path = directory.join(FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(log_store::Error::io("delete", path, error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Compares with what wrote `directory`, and takes its place if that is allowed.
     ///
     /// # Errors
@@ -65,7 +83,12 @@ impl Fingerprint {
         write_durably(&path, &bytes).map_err(|error| log_store::Error::io("write", path, error).into())
     }
 
-    fn compare(&self, known: &Fingerprint, application_id: &str, directory: &Path) -> Result<()> {
+    /// Compares with what wrote `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Incompatible`] with the differences and the way out.
+    pub(crate) fn compare(&self, known: &Fingerprint, application_id: &str, directory: &Path) -> Result<()> {
         let mut lost = Vec::new();
         let mut moved = Vec::new();
         for (name, before) in &known.stores {
@@ -75,7 +98,7 @@ impl Fingerprint {
                     if now.format != before.format {
                         lost.push(format!("~ store {name} was {} and is {}", before.format, now.format));
                     }
-                    if now.partitions != before.partitions {
+                    if now.partitions != before.partitions && now.partitions != UNKNOWN_PARTITIONS {
                         lost.push(format!(
                             "~ store {name} had {} partitions and has {}",
                             before.partitions, now.partitions
@@ -93,7 +116,7 @@ impl Fingerprint {
         for (name, before) in &known.repartition_topics {
             match self.repartition_topics.get(name) {
                 None => lost.push(format!("- topic {name} is gone or has another name; records may wait in it")),
-                Some(now) if now != before => {
+                Some(now) if now != before && *now != UNKNOWN_PARTITIONS => {
                     lost.push(format!("~ topic {name} had {before} partitions and has {now}"));
                 }
                 Some(_) => {}

@@ -10,7 +10,7 @@ use log_store::{
 use crate::{
     Error, Result,
     topology::{
-        Topics, Topology,
+        Topology,
         topics::{InternalTopicKind, PartTopics, TopicPlan, TopicSettings},
     },
 };
@@ -26,8 +26,7 @@ pub(crate) fn prepare(
     settings: &TopicSettings<'_>,
     admin: &mut dyn Admin,
 ) -> Result<BTreeMap<TopicName, u32>> {
-    let has_patterns = topology.sources().any(|(_, source)| matches!(source.topics, Topics::Pattern(_)));
-    let all = if has_patterns { admin.list_topics()? } else { Vec::new() };
+    let all = if topology.has_patterns() { admin.list_topics()? } else { Vec::new() };
     let plan = TopicPlan::of(topology, settings, all.iter())?;
     let used: BTreeSet<&TopicName> =
         plan.parts.iter().flat_map(|part| part.sources.iter().chain(part.internal.keys())).collect();

@@ -7,6 +7,8 @@ mod application;
 pub(crate) mod blueprint;
 mod committer;
 mod fingerprint;
+pub(crate) mod global_stores;
+mod global_thread;
 mod inputs;
 mod instances;
 mod internal_topics;

@@ -28,7 +28,10 @@ use log_store::{
 };
 use parking_lot::{Condvar, Mutex};
 
-use super::metrics::{Metric, Metrics};
+use super::{
+    application::panic_text,
+    metrics::{Metric, Metrics},
+};
 use crate::{Error, Result, state::StateStore, task::TaskId};
 
 /// Workers of one application, at most: a restore is bound by decoding and writing, so more than the cores do not help.
@@ -36,6 +39,9 @@ const WORKERS_MAX: usize = 4;
 
 /// How long one poll of a changelog waits: as long as it may take to notice that the restore is cancelled.
 const POLL_WAIT: Duration = Duration::from_millis(20);
+
+/// How long a task waits for its directory, which an earlier owner has not let go of yet.
+const OPEN_WAIT: Duration = Duration::from_secs(60);
 
 /// How far the restore of one store has come.
 #[derive(Clone, Debug)]
@@ -112,7 +118,7 @@ pub(crate) struct RestoreSource {
 }
 
 /// Opens the stores of a task; what comes back is restored.
-pub(crate) type OpenStores = Box<dyn FnOnce() -> Result<Vec<RestoringStore>> + Send>;
+pub(crate) type OpenStores = Box<dyn Fn() -> Result<Vec<RestoringStore>> + Send>;
 
 /// The stores of a task, restored or not.
 pub(crate) struct RestoredTask {
@@ -229,18 +235,30 @@ impl Shared {
             };
             let (task, cancelled) = (job.task, job.cancelled);
             // A serde of the user may panic on what is in a changelog.
-            let restored = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let stores = (job.open)()?;
-                Restore::new(self, task, &cancelled).run(stores)
-            }));
+            let restored =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match open(&job.open, &cancelled)? {
+                    Some(stores) => Restore::new(self, task, &cancelled).run(stores),
+                    None => Ok(None),
+                }));
             let stores = restored.unwrap_or_else(|panic| {
-                let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                let text = panic_text(&*panic);
                 Err(Error::IllegalState(format!("the restore of task {task} panicked: {text}")))
             });
             (job.done)(RestoredTask { task, committed: job.committed, stores });
         }
     }
+}
+
+/// Opens the stores of a task, waiting for an earlier owner in this process to let go of them; `None` if cancelled.
+fn open(open: &OpenStores, cancelled: &AtomicBool) -> Result<Option<Vec<RestoringStore>>> {
+    let began = Instant::now();
+    while !cancelled.load(Ordering::Relaxed) {
+        match open() {
+            Err(Error::IllegalState(_)) if began.elapsed() < OPEN_WAIT => std::thread::sleep(POLL_WAIT),
+            opened => return opened.map(Some),
+        }
+    }
+    Ok(None)
 }
 
 /// One restore under way.

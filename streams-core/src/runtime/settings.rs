@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) application_id: String,
     /// Names of threads and clients begin with it.
     pub(crate) client_id: String,
+    pub(crate) stream_threads: u32,
     pub(crate) is_exactly_once: bool,
     pub(crate) commit_interval: Duration,
     pub(crate) transaction_timeout: Duration,
@@ -32,6 +33,7 @@ impl Settings {
         Settings {
             application_id: config.application_id.clone(),
             client_id: config.client_id.clone(),
+            stream_threads: u32::try_from(config.num_stream_threads).unwrap_or(u32::MAX),
             is_exactly_once: config.processing_guarantee == ProcessingGuarantee::ExactlyOnceV2,
             commit_interval,
             // A transaction stays open for a commit interval and the commit itself.

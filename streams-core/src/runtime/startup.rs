@@ -1,6 +1,6 @@
 //! Everything that must be right before the first thread starts, in order: directory, topics, shape, identity.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use log_store::{
     TopicName,
@@ -9,27 +9,59 @@ use log_store::{
 use parking_lot::Mutex;
 
 use super::{
-    blueprint::{Blueprint, Surroundings},
-    fingerprint::Fingerprint,
+    blueprint::{Blueprint, StoreContexts, Surroundings},
+    fingerprint::{Fingerprint, UNKNOWN_PARTITIONS},
+    global_stores::GlobalStores,
     internal_topics,
     process_id::process_id,
 };
 use crate::{
     Error, Result, StreamsConfig,
-    state::StoreContext,
-    task::record_collector::PartitionCounts,
-    topology::{Topology, topics::TopicSettings},
+    state::{MemoryBudget, StateDirectory, StateSettings},
+    task::{TaskId, record_collector::PartitionCounts},
+    topology::{
+        Topology,
+        subtopology::{SubTopology, subtopologies},
+        topics::{TopicPlan, TopicSettings},
+    },
 };
 
 /// What the threads of a started application stand on.
 pub(crate) struct Started {
     pub(crate) blueprint: Blueprint,
+    /// The part of the topology that fills global stores, if there is one.
+    pub(crate) global: Option<Blueprint>,
+    pub(crate) global_stores: GlobalStores,
     pub(crate) process_id: String,
+    /// Held until the application has ended, even if its handle lives on.
+    directory: SharedDirectory,
 }
 
-/// The directory of an application's state.
-pub(crate) fn directory(config: &StreamsConfig) -> PathBuf {
-    config.state_dir.join(&config.application_id)
+impl Started {
+    /// The directory of the application's state, until the application has ended.
+    pub(crate) fn directory(&self) -> Option<Arc<StateDirectory>> {
+        self.directory.lock().clone()
+    }
+
+    /// The last thread has ended: closes the global stores and lets others have the directory.
+    pub(crate) fn close(&self) -> Result<()> {
+        let closed = self.global_stores.close();
+        self.directory.lock().take();
+        closed
+    }
+}
+
+type SharedDirectory = Arc<Mutex<Option<Arc<StateDirectory>>>>;
+
+/// Opens the directory of an application's state: nobody else may have it.
+pub(crate) fn open_directory(topology: &Topology, config: &StreamsConfig) -> Result<Arc<StateDirectory>> {
+    let caching = topology.stores.iter().filter(|store| store.builder.is_caching()).count().max(1);
+    let settings = StateSettings {
+        budget: MemoryBudget::new(config.memory_budget),
+        held_bytes_max: config.statestore_cache_max_bytes / config.num_stream_threads / caching,
+        ..StateSettings::new(&config.state_dir)
+    };
+    StateDirectory::open(&config.application_id, settings)
 }
 
 /// Makes an application ready to run.
@@ -38,24 +70,65 @@ pub(crate) fn directory(config: &StreamsConfig) -> PathBuf {
 ///
 /// Whatever is not as it must be, with the way out. Nothing has been started then.
 pub(crate) fn prepare(topology: &Topology, config: &StreamsConfig, client: &SharedClient) -> Result<Started> {
-    let directory = directory(config);
-    fs::create_dir_all(&directory)
-        .map_err(|source| Error::from(log_store::Error::io("create the state directory", &directory, source)))?;
+    let directory = open_directory(topology, config)?;
+    let path = directory.path().to_owned();
+    let shared: SharedDirectory = Arc::new(Mutex::new(Some(directory)));
     let mut admin = client.admin()?;
-    let known = Fingerprint::read(&directory)?;
+    let known = Fingerprint::read(&path)?;
     refuse_lost_changelogs(known.as_ref(), &mut *admin)?;
     let settings = TopicSettings::of(config);
-    let counts = internal_topics::prepare(topology, &settings, &mut *admin)?;
     let surroundings = Surroundings {
         application_id: config.application_id.as_str().into(),
         handlers: config.handlers.clone(),
         timestamp_extractor: config.default_timestamp_extractor,
-        counts: partition_counts(admin),
-        store_contexts: Arc::new(|task| Ok(StoreContext::in_memory(task))),
+        counts: partition_counts(client.admin()?),
+        store_contexts: store_contexts(&shared),
     };
-    let blueprint = Blueprint::draw(topology, &counts, surroundings)?;
-    blueprint.fingerprint().check(known.as_ref(), &config.application_id, &directory)?;
-    Ok(Started { blueprint, process_id: process_id(&directory)? })
+    if let Some(known) = &known {
+        // Before topics are made for it: is this the topology that wrote the state?
+        let names = if topology.has_patterns() { admin.list_topics()? } else { Vec::new() };
+        let plan = TopicPlan::of(topology, &settings, names.iter())?;
+        let sources = plan.parts.iter().flat_map(|part| &part.sources);
+        let unknown = sources.map(|topic| (topic.clone(), UNKNOWN_PARTITIONS)).collect();
+        let blueprint = Blueprint::draw(topology, &unknown, surroundings.clone())?;
+        blueprint.fingerprint().compare(known, &config.application_id, &path)?;
+    }
+    let counts = internal_topics::prepare(topology, &settings, &mut *admin)?;
+    let blueprint = Blueprint::draw(topology, &counts, surroundings.clone())?;
+    blueprint.fingerprint().check(known.as_ref(), &config.application_id, &path)?;
+    let process_id = process_id(&path)?;
+    let parts = subtopologies(topology);
+    let (mut global, mut global_stores) = (None, GlobalStores::default());
+    if parts.iter().any(|part| part.is_global) {
+        let part = SubTopology::merged(parts.iter().filter(|part| part.is_global));
+        let surroundings = Surroundings { store_contexts: global_context(&shared), ..surroundings };
+        let blueprint = Blueprint::draw_parts(topology, &[part], &counts, surroundings)?;
+        let opened = blueprint.open_stores(GLOBAL, &HashMap::new())()?;
+        global_stores = GlobalStores::new(opened.into_iter().map(|opened| opened.store).collect());
+        global = Some(blueprint);
+    }
+    Ok(Started { blueprint, global, global_stores, process_id, directory: shared })
+}
+
+/// Partition 0 of the part that fills global stores; its stores serve all partitions.
+const GLOBAL: TaskId = TaskId { subtopology: 0, partition: 0 };
+
+/// Contexts of tasks in the directory, as long as the application has it.
+fn store_contexts(directory: &SharedDirectory) -> StoreContexts {
+    let directory = Arc::clone(directory);
+    Arc::new(move |task| match &*directory.lock() {
+        Some(directory) => directory.open_task(task),
+        None => Err(Error::IllegalState(format!("task {task} cannot be opened: the application has ended"))),
+    })
+}
+
+/// The context of the global stores.
+fn global_context(directory: &SharedDirectory) -> StoreContexts {
+    let directory = Arc::clone(directory);
+    Arc::new(move |_| match &*directory.lock() {
+        Some(directory) => directory.open_global(),
+        None => Err(Error::IllegalState("the global stores cannot be opened: the application has ended".to_owned())),
+    })
 }
 
 /// A changelog that was there and is gone must not be made again in silence: its store would begin empty, or local

@@ -1,7 +1,7 @@
 //! The handle: one running application, as the program that started it sees it.
 
 use std::{
-    fmt, fs,
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::{
     application::{Application, UncaughtExceptionHandler},
+    fingerprint::Fingerprint,
     instances,
     lifecycle::{State, StateListener},
     metrics::Metric,
@@ -105,8 +106,7 @@ impl Streams {
         self.app.set_started(started);
         instances::register(&self.app);
         self.app.lifecycle.enter(State::Rebalancing);
-        let threads = u32::try_from(self.config.num_stream_threads).unwrap_or(u32::MAX);
-        self.app.spawn(1..=threads).map_err(|error| {
+        self.app.begin().map_err(|error| {
             let error = Arc::new(error);
             self.app.shut_down_with(Arc::clone(&error));
             Error::IllegalState(error.to_string())
@@ -289,13 +289,9 @@ impl Streams {
                 self.state()
             )));
         }
-        let directory = startup::directory(&self.config);
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(log_store::Error::io("delete", directory, error).into())
-            }
-            _ => Ok(()),
-        }
+        let directory = startup::open_directory(&self.topology, &self.config)?;
+        directory.clean_up()?;
+        Fingerprint::remove(directory.path())
     }
 }
 

@@ -76,6 +76,15 @@ pub(crate) struct Control {
 }
 
 impl Control {
+    pub(crate) fn new(waker: Arc<dyn log_store::client::Waker>) -> Self {
+        Control { is_closing: AtomicBool::new(false), waker }
+    }
+
+    /// True once the thread has been asked to close.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
     /// Asks the thread to commit, close its tasks and leave.
     pub(crate) fn close(&self) {
         self.is_closing.store(true, Ordering::Release);
@@ -96,7 +105,7 @@ impl StreamThread {
         let committer = Committer::new(Arc::clone(&app.client), app.settings.producer(app.process_id(), index));
         let settings = &app.settings;
         let inputs = Inputs::new(settings.buffer_bytes_max, settings.isolation(), settings.task_idle_max);
-        let control = Arc::new(Control { is_closing: AtomicBool::new(false), waker: consumer.waker() });
+        let control = Arc::new(Control::new(consumer.waker()));
         let pace = Pace::new(settings.commit_interval, app.clock.monotonic());
         let repartition_topics = app.blueprint().repartition_topics().iter().cloned().collect();
         let purge = Purge::new(app.client.admin()?, repartition_topics, settings.purge_interval, app.clock.monotonic());
@@ -155,7 +164,7 @@ impl StreamThread {
     }
 
     fn try_turn(&mut self) -> Result<()> {
-        if self.control.is_closing.load(Ordering::Acquire) {
+        if self.control.is_closing() {
             self.handle(Event::Shutdown);
             return Ok(());
         }
@@ -272,6 +281,8 @@ impl StreamThread {
 
     fn process(&mut self) -> Result<bool> {
         let mut any = false;
+        let app = Arc::clone(&self.app);
+        let globals = app.global_stores();
         let mut now = self.app.clock.monotonic();
         let wall_clock_time = self.app.clock.wall_clock_ms();
         for task in self.running.values_mut() {
@@ -282,7 +293,9 @@ impl StreamThread {
             let mut may_proceed =
                 |empty: &mut dyn Iterator<Item = &TopicPartition>| inputs.may_proceed(empty, consumer, now);
             let producer = self.committer.producer()?;
-            let processed = task.process(producer, self.pace.run_records(), wall_clock_time, &mut may_proceed)?;
+            let run_records = self.pace.run_records();
+            let processed = globals
+                .lend_if_used(task, |task| task.process(producer, run_records, wall_clock_time, &mut may_proceed))?;
             if processed == 0 {
                 continue;
             }
@@ -294,7 +307,8 @@ impl StreamThread {
             self.app.metrics.add(Metric::ProcessTotal, processed as u64);
             self.app.metrics.add(Metric::ProcessNs, took.as_nanos() as u64);
             if task.stores().iter().any(|store| store.needs_flush()) {
-                task.flush(self.committer.producer()?)?;
+                let producer = self.committer.producer()?;
+                globals.lend_if_used(task, |task| task.flush(producer))?;
             }
         }
         self.pace.set_more(any);
@@ -310,7 +324,8 @@ impl StreamThread {
         let now = self.app.clock.wall_clock_ms();
         for task in self.running.values_mut() {
             if task.next_wall_clock_punctuation().is_some_and(|due| due <= now) {
-                task.punctuate_wall_clock(self.committer.producer()?, now)?;
+                let producer = self.committer.producer()?;
+                self.app.global_stores().lend_if_used(task, |task| task.punctuate_wall_clock(producer, now))?;
                 self.committer.mark_work();
                 self.app.metrics.add(Metric::PunctuateTotal, 1);
             }
@@ -334,7 +349,7 @@ impl StreamThread {
 
     fn commit(&mut self) -> Result<()> {
         let before = self.app.clock.monotonic();
-        let committed = self.committer.commit(&mut self.running, &mut *self.consumer)?;
+        let committed = self.committer.commit(&mut self.running, &mut *self.consumer, self.app.global_stores())?;
         let after = self.app.clock.monotonic();
         self.pace.committed(after);
         self.failures = 0;
@@ -468,7 +483,8 @@ impl StreamThread {
         if self.restoring.remove(&task).is_none() {
             return restored.stores?.map_or(Ok(()), |mut stores| close_all(&mut stores));
         }
-        let Some(stores) = std::mem::replace(&mut restored.stores, Ok(None))? else { return Ok(()) };
+        let Some(mut stores) = std::mem::replace(&mut restored.stores, Ok(None))? else { return Ok(()) };
+        stores.extend(self.app.global_stores().vacant());
         let wall_clock_time = self.app.clock.wall_clock_ms();
         let made = self.app.blueprint().make_task(task, stores, &restored.committed, wall_clock_time);
         self.inputs.start(task, &restored.committed, &mut *self.consumer)?;
@@ -479,7 +495,8 @@ impl StreamThread {
 
     fn run_task(&mut self, task: TaskId) -> Result<()> {
         if let Some(task) = self.running.get_mut(&task) {
-            task.init(self.committer.producer()?)?;
+            let producer = self.committer.producer()?;
+            self.app.global_stores().lend(task, |task| task.init(producer))?;
             self.committer.mark_work();
             self.app.metrics.add(Metric::TaskCreatedTotal, 1);
         }

@@ -44,7 +44,8 @@ pub(crate) struct TaskParts {
     /// For each node, the stores that it is connected to.
     pub(crate) connections: Vec<Vec<u32>>,
     pub(crate) collector: RecordCollector,
-    /// For each store that is restored from an input topic instead of a changelog, that input's queue.
+    /// For each of its own stores, if it is restored from an input topic instead of a changelog, that input's queue. Stores
+    /// beyond these are global ones.
     pub(crate) source_changelogs: Vec<Option<u32>>,
     pub(crate) handlers: Handlers,
 }
@@ -61,6 +62,7 @@ pub(crate) struct TaskContext {
     punctuations: u32,
     commit_requested: bool,
     dropped_records: u64,
+    uses_global_stores: bool,
     /// Progress that processors keep beside the committed offsets.
     processor_metadata: Vec<(String, i64)>,
 }
@@ -78,6 +80,7 @@ impl TaskContext {
             punctuations: 0,
             commit_requested: false,
             dropped_records: 0,
+            uses_global_stores: false,
             processor_metadata: Vec::new(),
         }
     }
@@ -134,12 +137,19 @@ impl TaskContext {
         &self.parts.handlers
     }
 
-    pub(crate) fn connected_store(&self, node: u32, name: &str) -> ProcessResult<u32> {
+    pub(crate) fn connected_store(&mut self, node: u32, name: &str) -> ProcessResult<u32> {
         let connected = self.parts.connections.get(node as usize).map_or(&[][..], Vec::as_slice);
         let found = connected.iter().find(|store| self.parts.stores[**store as usize].name() == name);
-        found
-            .copied()
-            .ok_or_else(|| format!("processor {} is not connected to a store called {name:?}", self.node_name()).into())
+        if let Some(found) = found.copied() {
+            self.uses_global_stores |= found as usize >= self.parts.source_changelogs.len();
+            return Ok(found);
+        }
+        Err(format!("processor {} is not connected to a store called {name:?}", self.node_name()).into())
+    }
+
+    /// True if a node has asked for a store beyond the task's own.
+    pub(super) fn uses_global_stores(&self) -> bool {
+        self.uses_global_stores
     }
 
     /// A record with this time and these headers is passed on: from here on they are the context's, as far as they

@@ -352,6 +352,11 @@ impl StreamTask {
         self.context.into_stores()
     }
 
+    /// True if a node reads a global store: they must be lent to the task whenever it runs.
+    pub(crate) fn uses_global_stores(&self) -> bool {
+        self.context.uses_global_stores()
+    }
+
     /// Records dropped by operators, handlers and extractors so far.
     pub(crate) fn dropped_records(&self) -> u64 {
         self.context.dropped_records()
@@ -395,7 +400,7 @@ impl StreamTask {
 }
 
 /// Stands for the changelog of a store that has none.
-struct NotLogged;
+pub(crate) struct NotLogged;
 
 impl ChangelogSink for NotLogged {
     fn log(&mut self, _: &[u8], _: Option<&[u8]>, _: i64, _: log_store::HeadersView<'_>) -> Result<()> {

@@ -22,8 +22,11 @@ use super::capture::{CapturingProducer, ProducedRecord, Sent};
 use crate::{
     Error, ExceptionHandler, Handlers, Result, StreamsConfig,
     handler::Response,
-    runtime::blueprint::{Blueprint, Surroundings},
-    state::{ChangelogSink, StateStore, StoreContext},
+    runtime::{
+        blueprint::{Blueprint, Surroundings},
+        global_stores::Vacant,
+    },
+    state::{StateStore, StoreContext},
     task::{TaskId, stream_task::StreamTask},
     time::DefaultTimestampExtractor,
     topology::{
@@ -74,7 +77,7 @@ impl Engine {
         plan.partition_counts(&existing)?;
 
         let (global, main): (Vec<_>, Vec<_>) = subtopologies(topology).into_iter().partition(|part| part.is_global);
-        let parts = [one_part(main), one_part(global)];
+        let parts = [SubTopology::merged(&main), SubTopology::merged(&global)];
         let main = Blueprint::draw_parts(topology, &parts, &existing, surroundings(config, config.handlers.clone()))?;
         let mut handlers = config.handlers.clone();
         handlers.deserialization = global_deserialization_handler();
@@ -231,13 +234,6 @@ impl Engine {
     }
 }
 
-/// The nodes of several sub-topologies as one.
-fn one_part(parts: Vec<SubTopology>) -> SubTopology {
-    let mut nodes: Vec<usize> = parts.into_iter().flat_map(|part| part.nodes).collect();
-    nodes.sort_unstable();
-    SubTopology { nodes, is_global: false }
-}
-
 fn surroundings(config: &StreamsConfig, handlers: Handlers) -> Surroundings {
     let held_bytes_max = config.statestore_cache_max_bytes;
     Surroundings {
@@ -294,59 +290,4 @@ fn commit(task: &mut StreamTask, producer: &mut Box<dyn Producer>) -> Result<()>
     task.flush(producer)?;
     task.write_changelogs(producer)?;
     task.committed(producer)
-}
-
-/// Keeps the place of a global store while it is elsewhere.
-struct Vacant;
-
-impl Vacant {
-    fn refuse<T>() -> Result<T> {
-        Err(Error::IllegalState("the global store is in use by its own task".to_owned()))
-    }
-}
-
-impl StateStore for Vacant {
-    fn name(&self) -> &str {
-        ""
-    }
-
-    fn dirty_bytes(&self) -> usize {
-        0
-    }
-
-    fn write_changelog(&mut self, _: &mut dyn ChangelogSink) -> Result<()> {
-        Ok(())
-    }
-
-    fn committed(&mut self, _: Option<Offset>) -> Result<()> {
-        Ok(())
-    }
-
-    fn rollback(&mut self) -> Result<()> {
-        Self::refuse()
-    }
-
-    fn checkpoint(&self) -> Option<Offset> {
-        None
-    }
-
-    fn restore(&mut self, _: Offset, _: RecordView<'_>) -> Result<()> {
-        Self::refuse()
-    }
-
-    fn restored(&mut self, _: Offset) -> Result<()> {
-        Self::refuse()
-    }
-
-    fn reset(&mut self, _: &str) -> Result<()> {
-        Self::refuse()
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<()> {
-        Ok(())
-    }
 }

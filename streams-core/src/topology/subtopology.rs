@@ -16,6 +16,15 @@ pub(crate) struct SubTopology {
     pub(crate) is_global: bool,
 }
 
+impl SubTopology {
+    /// Several parts as one that tasks run.
+    pub(crate) fn merged<'p>(parts: impl IntoIterator<Item = &'p SubTopology>) -> Self {
+        let mut nodes: Vec<usize> = parts.into_iter().flat_map(|part| part.nodes.iter().copied()).collect();
+        nodes.sort_unstable();
+        SubTopology { nodes, is_global: false }
+    }
+}
+
 /// Names of all nodes with their places. Of two nodes with one name the first counts.
 pub(crate) fn places(topology: &Topology) -> HashMap<&str, usize> {
     let mut places = HashMap::with_capacity(topology.nodes.len());

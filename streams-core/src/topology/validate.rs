@@ -48,6 +48,11 @@ impl Topology {
         self.nodes.iter().filter_map(|node| node.source().map(|source| (&*node.name, source)))
     }
 
+    /// True if a source chooses its topics among those that exist.
+    pub(crate) fn has_patterns(&self) -> bool {
+        self.sources().any(|(_, source)| matches!(source.topics, Topics::Pattern(_)))
+    }
+
     pub(crate) fn is_global_source(&self, name: &str) -> bool {
         self.global_sources.iter().any(|source| source == name)
     }

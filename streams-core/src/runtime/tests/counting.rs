@@ -307,3 +307,22 @@ impl World {
         self.read(topic).into_iter().collect()
     }
 }
+
+/// Records of partition 0 of a topic, as texts, as soon as there are `count`.
+pub(super) fn read_texts(log: &SharedClient, topic: &str, count: usize) -> Vec<(String, String)> {
+    let partition = TopicPartition::new(TopicName::new(topic).unwrap(), 0);
+    let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
+    consumer.assign(&[(partition, StartAt::Beginning)]).unwrap();
+    let mut records = Vec::new();
+    let deadline = Instant::now() + WAIT;
+    while records.len() < count && Instant::now() < deadline {
+        let Polled::Batch(batch) = consumer.poll(Duration::from_millis(100)).unwrap() else { continue };
+        let mut cursor = batch.cursor();
+        while let Some(at) = cursor.advance().unwrap() {
+            let record = cursor.view(&at);
+            let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+            records.push((text(record.key), text(record.value)));
+        }
+    }
+    records
+}

@@ -3,6 +3,7 @@
 mod counting;
 mod failing;
 mod faulty_log;
+mod global;
 mod running;
 
 use std::sync::Arc;
