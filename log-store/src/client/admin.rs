@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CommittedOffset, Isolation};
+use super::{CommittedOffset, Isolation, Partitions};
 use crate::{Offset, Result, TopicName, TopicPartition};
 
 /// A topic to be created.
@@ -55,6 +55,26 @@ pub enum OffsetSpec {
     Timestamp(i64),
 }
 
+/// A member of a group, as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberDescription {
+    /// Its id in the group.
+    pub member_id: String,
+    /// Name of the client.
+    pub client_id: String,
+    /// What it reads, sorted.
+    pub partitions: Partitions,
+}
+
+/// A consumer group, as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Rises with every change of members or topics.
+    pub generation: i32,
+    /// The members, by id; none if the group has only committed offsets.
+    pub members: Vec<MemberDescription>,
+}
+
 /// Administers a log.
 pub trait Admin: Send {
     /// Creates topics, all or none of each; durable when it returns.
@@ -98,6 +118,20 @@ pub trait Admin: Send {
     ///
     /// `UnknownTopic`, `OffsetOutOfRange`.
     fn delete_records(&mut self, before: &[(TopicPartition, Offset)]) -> Result<()>;
+
+    /// Groups with members or committed offsets, sorted.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be reached.
+    fn list_groups(&mut self) -> Result<Vec<String>>;
+
+    /// Describes a group; `None` if it has neither members nor committed offsets.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be reached.
+    fn describe_group(&mut self, group: &str) -> Result<Option<GroupDescription>>;
 
     /// All committed offsets of a group.
     ///

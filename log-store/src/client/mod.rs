@@ -17,7 +17,7 @@ mod producer;
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use crate::batch::Compression;
-pub use admin::{Admin, NewTopic, OffsetSpec, TopicDescription};
+pub use admin::{Admin, GroupDescription, MemberDescription, NewTopic, OffsetSpec, TopicDescription};
 pub use consumer::{
     Assignor, CommittedOffset, Consumer, ConsumerConfig, CopartitionGroup, GroupMetadata, Isolation, OffsetReset,
     Partitions, Polled, StartAt, Subscription, Waker,

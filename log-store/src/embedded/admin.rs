@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::log::Inner;
+use super::{group::OFFSETS_TOPIC, log::Inner};
 use crate::{
     Error, Offset, Result, TopicName, TopicPartition,
-    client::{Admin, CommittedOffset, NewTopic, OffsetSpec, TopicDescription},
+    client::{Admin, CommittedOffset, GroupDescription, GroupMetadata, NewTopic, OffsetSpec, TopicDescription},
 };
 
 pub(crate) struct EmbeddedAdmin {
@@ -28,7 +28,9 @@ impl Admin for EmbeddedAdmin {
     }
 
     fn list_topics(&mut self) -> Result<Vec<TopicName>> {
-        Ok(self.log.topics.read().keys().cloned().collect())
+        // As Kafka's: its own topics are not listed.
+        let topics = self.log.topics.read();
+        Ok(topics.keys().filter(|topic| topic.as_str() != OFFSETS_TOPIC).cloned().collect())
     }
 
     fn describe_topic(&mut self, topic: &TopicName) -> Result<Option<TopicDescription>> {
@@ -51,22 +53,28 @@ impl Admin for EmbeddedAdmin {
         self.log.write_log_starts()
     }
 
+    fn list_groups(&mut self) -> Result<Vec<String>> {
+        self.log.list_groups()
+    }
+
+    fn describe_group(&mut self, group: &str) -> Result<Option<GroupDescription>> {
+        self.log.describe_group(group)
+    }
+
     fn group_offsets(&mut self, group: &str) -> Result<Vec<(TopicPartition, CommittedOffset)>> {
-        let groups = self.log.groups.lock();
-        let offsets = groups.get(group).into_iter().flatten();
-        Ok(offsets.map(|(partition, offset)| (partition.clone(), offset.clone())).collect())
+        self.log.group_offsets(group)
     }
 
     fn alter_group_offsets(&mut self, group: &str, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<()> {
-        if group.is_empty() {
-            return Err(Error::Invalid("a group needs a name".to_owned()));
-        }
-        self.log.groups.lock().entry(group.to_owned()).or_default().extend(offsets.iter().cloned());
-        Ok(())
+        // Nobody's commit: it is refused while the group has members.
+        let who = GroupMetadata { group_id: group.to_owned(), generation: -1, member_id: String::new() };
+        self.log.commit_offsets(&who, offsets).map_err(|error| match error {
+            Error::MemberFenced { .. } => Error::Invalid(format!("group {group:?} has members; stop them first")),
+            other => other,
+        })
     }
 
     fn delete_group(&mut self, group: &str) -> Result<()> {
-        self.log.groups.lock().remove(group);
-        Ok(())
+        self.log.delete_group(group)
     }
 }

@@ -8,20 +8,18 @@ use std::{
 
 use super::{
     consumer_watch::{Mailbox, Mailed, Watch},
+    group::{GROUP_SLOT, Membership, Step},
     log::Inner,
     log_shared::now_ms,
     partition::Partition,
 };
 use crate::{
-    Error, Offset, Result, TopicPartition,
+    Error, Offset, Result, TopicName, TopicPartition,
     client::{
-        CommittedOffset, Consumer, ConsumerConfig, GroupMetadata, Isolation, OffsetReset, Polled, StartAt,
+        CommittedOffset, Consumer, ConsumerConfig, GroupMetadata, Isolation, OffsetReset, Partitions, Polled, StartAt,
         Subscription, Waker,
     },
 };
-
-/// Longest note beside a committed offset, in bytes.
-const METADATA_BYTES_MAX: usize = 4096;
 
 /// Longest wait of one poll: what is longer might overflow the clock.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -33,8 +31,11 @@ pub(crate) struct EmbeddedConsumer {
     next_slot: u64,
     assigned: HashMap<u64, Assigned>,
     slots: HashMap<TopicPartition, u64>,
-    /// Events that the next polls bring before any batch.
-    events: Vec<Polled>,
+    membership: Option<Membership>,
+    /// Assigned by the group; where to start in them is not found out yet.
+    arriving: Partitions,
+    /// Where topics start that have no committed offset, if not as the settings say.
+    offset_resets: HashMap<TopicName, OffsetReset>,
 }
 
 struct Assigned {
@@ -53,7 +54,9 @@ impl EmbeddedConsumer {
             next_slot: 0,
             assigned: HashMap::new(),
             slots: HashMap::new(),
-            events: Vec::new(),
+            membership: None,
+            arriving: Partitions::new(),
+            offset_resets: HashMap::new(),
         }
     }
 
@@ -66,6 +69,14 @@ impl EmbeddedConsumer {
         watch.notify();
         self.slots.insert(partition.id.clone(), slot);
         self.assigned.insert(slot, Assigned { partition, watch, position, is_paused: false });
+    }
+
+    fn remove(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if let Some(assigned) = self.slots.remove(partition).and_then(|slot| self.assigned.remove(&slot)) {
+                assigned.partition.unwatch(&assigned.watch);
+            }
+        }
     }
 
     fn remove_all(&mut self) {
@@ -90,7 +101,8 @@ impl EmbeddedConsumer {
 
     /// Where reading starts without a valid position.
     fn reset(&self, partition: &Partition, requested: Option<Offset>) -> Result<Offset> {
-        match self.config.offset_reset {
+        let reset = self.offset_resets.get(&partition.id.topic).copied().unwrap_or(self.config.offset_reset);
+        match reset {
             OffsetReset::Earliest => partition.log_start(),
             OffsetReset::Latest => partition.end(self.config.isolation),
             OffsetReset::ByDuration(age) => {
@@ -137,6 +149,47 @@ impl EmbeddedConsumer {
         Ok(Some(Polled::Batch(partition.as_batch(&fetched, position))))
     }
 
+    /// Asks the group what is to be done.
+    fn poll_group(&mut self, now: Instant) -> Result<Option<Polled>> {
+        let Some(membership) = &mut self.membership else { return Ok(None) };
+        match membership.poll(now)? {
+            Step::Nothing => Ok(None),
+            Step::Assigned(partitions) => {
+                self.arriving = partitions;
+                self.arrive().map(Some)
+            }
+            Step::Revoked(partitions) => {
+                self.remove(&partitions);
+                Ok(Some(Polled::Revoked(partitions)))
+            }
+            Step::Expelled => {
+                let mut lost: Partitions = self.slots.keys().cloned().collect();
+                lost.sort_unstable();
+                self.remove_all();
+                self.arriving.clear();
+                Ok(if lost.is_empty() { None } else { Some(Polled::Lost(lost)) })
+            }
+        }
+    }
+
+    /// Begins to read what was assigned: where the group left off. If that fails, the next poll tries again.
+    fn arrive(&mut self) -> Result<Polled> {
+        let committed = self.log.committed_offsets(&self.config.group_id, &self.arriving)?;
+        let mut found = Vec::with_capacity(committed.len());
+        for (name, committed) in self.arriving.iter().zip(committed) {
+            let partition = self.log.partition(name)?;
+            let position = match committed {
+                Some(committed) => committed.offset,
+                None => self.reset(&partition, None)?,
+            };
+            found.push((partition, position));
+        }
+        for (partition, position) in found {
+            self.add(partition, position);
+        }
+        Ok(Polled::Assigned(std::mem::take(&mut self.arriving)))
+    }
+
     fn need_group(&self) -> Result<()> {
         if self.config.group_id.is_empty() {
             return Err(Error::Invalid("the consumer has no group: set group_id".to_owned()));
@@ -148,22 +201,18 @@ impl EmbeddedConsumer {
 impl Consumer for EmbeddedConsumer {
     fn subscribe(&mut self, subscription: &Subscription) -> Result<()> {
         self.need_group()?;
-        let mut partitions = Vec::new();
         for topic in subscription.groups.iter().flat_map(|group| &group.topics) {
-            partitions.extend(self.log.topic(topic)?.partitions.iter().cloned());
+            self.log.topic(topic)?;
         }
-        partitions.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        partitions.dedup_by(|a, b| a.id == b.id);
-        self.remove_all();
-        let names: Vec<_> = partitions.iter().map(|partition| partition.id.clone()).collect();
-        for (partition, committed) in partitions.into_iter().zip(self.committed(&names)?) {
-            let position = match committed {
-                Some(committed) => committed.offset,
-                None => self.reset(&partition, None)?,
-            };
-            self.add(partition, position);
+        self.offset_resets = subscription.offset_resets.iter().cloned().collect();
+        match &mut self.membership {
+            Some(membership) => membership.change(subscription),
+            None => {
+                self.remove_all();
+                let joined = Membership::join(&self.log, &self.config, subscription, &self.mailbox)?;
+                self.membership = Some(joined);
+            }
         }
-        self.events.push(Polled::Assigned(names));
         Ok(())
     }
 
@@ -174,7 +223,7 @@ impl Consumer for EmbeddedConsumer {
             let position = self.resolve(&partition, *start)?;
             resolved.push((partition, position));
         }
-        self.remove_all();
+        self.unsubscribe()?;
         for (partition, position) in resolved {
             self.add(partition, position);
         }
@@ -182,30 +231,45 @@ impl Consumer for EmbeddedConsumer {
     }
 
     fn poll(&mut self, wait: Duration) -> Result<Polled> {
-        if let Some(event) = self.events.pop() {
-            return Ok(event);
+        let mut now = Instant::now();
+        let deadline = now + wait.min(WAIT_MAX);
+        if !self.arriving.is_empty() {
+            return self.arrive();
         }
-        let deadline = Instant::now() + wait.min(WAIT_MAX);
         loop {
             self.log.shared.check()?;
-            match self.mailbox.take(deadline) {
-                Mailed::Nothing => return Ok(Polled::Idle),
-                Mailed::Ready(slot) => {
-                    if let Some(polled) = self.fetch(slot)? {
-                        return Ok(polled);
-                    }
-                }
+            let due = self.membership.as_ref().map(Membership::due);
+            if due.is_some_and(|due| due <= now)
+                && let Some(polled) = self.poll_group(now)?
+            {
+                return Ok(polled);
             }
+            let due = self.membership.as_ref().map_or(deadline, |membership| membership.due().min(deadline));
+            let polled = match self.mailbox.take(due) {
+                Mailed::Woken => return Ok(Polled::Idle),
+                Mailed::Nothing if due == deadline => return Ok(Polled::Idle),
+                Mailed::Nothing => None,
+                Mailed::Ready(GROUP_SLOT) => self.poll_group(now)?,
+                Mailed::Ready(slot) => self.fetch(slot)?,
+            };
+            if let Some(polled) = polled {
+                return Ok(polled);
+            }
+            now = Instant::now();
         }
     }
 
-    fn acknowledge(&mut self, _revoked: &[TopicPartition]) -> Result<()> {
+    fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<()> {
+        if let Some(membership) = &self.membership {
+            membership.acknowledge(revoked);
+        }
         Ok(())
     }
 
     fn unsubscribe(&mut self) -> Result<()> {
+        self.membership = None;
+        self.arriving.clear();
         self.remove_all();
-        self.events.clear();
         Ok(())
     }
 
@@ -246,24 +310,19 @@ impl Consumer for EmbeddedConsumer {
 
     fn committed(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<CommittedOffset>>> {
         self.need_group()?;
-        let groups = self.log.groups.lock();
-        let offsets = groups.get(&self.config.group_id);
-        Ok(partitions.iter().map(|partition| offsets?.get(partition).cloned()).collect())
+        self.log.committed_offsets(&self.config.group_id, partitions)
     }
 
     fn commit(&mut self, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<()> {
         self.need_group()?;
-        if let Some((partition, _)) = offsets.iter().find(|(_, offset)| offset.metadata.len() > METADATA_BYTES_MAX) {
-            return Err(Error::Invalid(format!(
-                "{partition}: commit metadata is longer than {METADATA_BYTES_MAX} bytes"
-            )));
-        }
-        self.log.groups.lock().entry(self.config.group_id.clone()).or_default().extend(offsets.iter().cloned());
-        Ok(())
+        self.log.commit_offsets(&self.group(), offsets)
     }
 
     fn group(&self) -> GroupMetadata {
-        GroupMetadata { group_id: self.config.group_id.clone(), generation: -1, member_id: String::new() }
+        match &self.membership {
+            Some(membership) => membership.metadata(),
+            None => GroupMetadata { group_id: self.config.group_id.clone(), generation: -1, member_id: String::new() },
+        }
     }
 
     fn waker(&self) -> Arc<dyn Waker> {

@@ -40,9 +40,11 @@ pub(crate) struct Watch {
 
 /// What came.
 pub(crate) enum Mailed {
-    /// The partition of this slot may have something.
+    /// The partition of this slot (or the group) may have something.
     Ready(u64),
-    /// Somebody called the waker, or the wait is over.
+    /// Somebody called the waker.
+    Woken,
+    /// The wait is over.
     Nothing,
 }
 
@@ -52,7 +54,7 @@ impl Mailbox {
         let mut mail = self.mail.lock();
         loop {
             if std::mem::take(&mut mail.is_woken) {
-                return Mailed::Nothing;
+                return Mailed::Woken;
             }
             if let Some(watch) = mail.ready.pop_front() {
                 // Before the partition is looked at: what comes after the look queues the watch again.

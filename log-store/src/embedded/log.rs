@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     path::Path,
     sync::{Arc, Weak},
@@ -16,6 +16,7 @@ use super::{
     Durability, LogConfig,
     admin::EmbeddedAdmin,
     consumer::EmbeddedConsumer,
+    group::Groups,
     log_checkpoints::{
         LOG_STARTS, Offsets, RECOVERY_POINTS, ensure_meta, random_id, read_offsets, read_topic_id, take_clean_mark,
         write_clean_mark, write_offsets,
@@ -26,10 +27,11 @@ use super::{
     storage::{Directory, FileDirectory},
     topics::Topic,
     topics_file,
+    transaction::{self, Transactions},
 };
 use crate::{
     Error, Offset, Result, TopicName, TopicPartition,
-    client::{Admin, CommittedOffset, Consumer, ConsumerConfig, LogClient, Producer, ProducerConfig, TopicDescription},
+    client::{Admin, Consumer, ConsumerConfig, LogClient, Producer, ProducerConfig, TopicDescription},
 };
 
 /// A log in a directory (or in memory) of this process. A clone is another handle on the same log.
@@ -73,7 +75,8 @@ pub struct EmbeddedLog {
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
-    pub(crate) groups: Mutex<HashMap<String, BTreeMap<TopicPartition, CommittedOffset>>>,
+    pub(crate) groups: Groups,
+    pub(crate) transactions: Arc<Transactions>,
     /// One checkpoint at a time.
     checkpoint: Mutex<()>,
     lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
@@ -104,19 +107,35 @@ impl EmbeddedLog {
         let is_clean = take_clean_mark(&*directory)?;
         ensure_meta(&*directory)?;
         let shared = Arc::new(Shared::new(directory, config));
-        let topics = load_topics(&shared, is_clean)?;
+        let (topics, is_adopted) = load_topics(&shared, is_clean)?;
+        let partitions = || topics.values().flat_map(|topic| &topic.partitions);
         if !is_clean {
-            for partition in topics.values().flat_map(|topic| &topic.partitions) {
+            for partition in partitions() {
                 partition.recover_if_possible()?;
             }
         }
+        let decided = transaction::recover(&*shared.directory)?;
+        let begin = match decided {
+            Some(decided) if is_clean && !is_adopted => decided,
+            decided => {
+                let begin = transaction::finish_earlier(partitions(), decided.unwrap_or_default())?;
+                // Before the decisions are forgotten.
+                shared.syncer.wait(&shared)?;
+                begin
+            }
+        };
+        let transactions = Arc::new(Transactions::open(Arc::clone(&shared.directory), &begin)?);
         let inner = Arc::new(Inner {
             shared,
             topics: RwLock::new(topics),
-            groups: Mutex::default(),
+            groups: Groups::default(),
+            transactions,
             checkpoint: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
+        if !is_clean && inner.shared.config.durability != Durability::Fsync {
+            inner.cut_offsets_to_log_ends()?;
+        }
         inner.checkpoint()?;
         if let Durability::Interval(interval) = inner.shared.config.durability {
             start_syncing(Arc::downgrade(&inner), interval);
@@ -240,7 +259,9 @@ impl Inner {
 
     fn close_in_order(&self) -> Result<()> {
         self.shared.check()?;
+        self.abort_open_transactions()?;
         self.shared.syncer.wait(&self.shared)?;
+        self.transactions.close()?;
         for partition in self.all_partitions() {
             partition.seal_for_close()?;
         }
@@ -258,10 +279,12 @@ impl Drop for Inner {
     }
 }
 
-/// The topics in the table, each with what the checkpoints know. Without a table: what directories there are.
-fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<BTreeMap<TopicName, Arc<Topic>>> {
+/// The topics in the table, each with what the checkpoints know. Without a table: what directories there are, and true.
+fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<(BTreeMap<TopicName, Arc<Topic>>, bool)> {
     let directory = &*shared.directory;
-    let descriptions = match topics_file::read(directory)? {
+    let table = topics_file::read(directory)?;
+    let is_adopted = table.is_none();
+    let descriptions = match table {
         Some(descriptions) => descriptions,
         None => {
             let found = adopt_topics(directory)?;
@@ -282,7 +305,7 @@ fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<BTreeMap<TopicNam
         topics.insert(description.name.clone(), Arc::new(Topic::new(shared, description, known)?));
     }
     remove_deleted(directory)?;
-    Ok(topics)
+    Ok((topics, is_adopted))
 }
 
 /// Topics of a directory that has no table yet: a new one, or one that a Kafka broker wrote.

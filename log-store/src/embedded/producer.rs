@@ -2,16 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Durability, log::Inner, partition::Partition};
+use super::{Durability, log::Inner, partition::Partition, producer_state::advance, transaction::Session};
 use crate::{
     Error, Offset, RecordView, Result, TopicPartition,
-    batch::{BatchBuilder, Compression, ProducerStamp},
+    batch::{BatchBuilder, Compression, MarkerKind, ProducerStamp},
     client::{CommittedOffset, GroupMetadata, PartitionHandle, Producer, ProducerConfig},
 };
 
 pub(crate) struct EmbeddedProducer {
     log: Arc<Inner>,
     config: ProducerConfig,
+    session: Session,
     targets: Vec<Target>,
     handles: HashMap<TopicPartition, PartitionHandle>,
 }
@@ -25,20 +26,52 @@ struct Target {
     /// The topic's limit of a batch, and so of a record.
     bytes_max: usize,
     acknowledged: Option<Offset>,
+    /// Sequence number of the next record, under the producer's identity.
+    sequence: i32,
+    /// Part of the open transaction.
+    is_added: bool,
 }
 
 impl EmbeddedProducer {
     pub(crate) fn new(log: Arc<Inner>, config: ProducerConfig) -> Self {
-        EmbeddedProducer { log, config, targets: Vec::new(), handles: HashMap::new() }
+        let session = Session::new(Arc::clone(&log), &config);
+        EmbeddedProducer { log, config, session, targets: Vec::new(), handles: HashMap::new() }
     }
 
+    /// Appends the open batch of a target.
     fn append(&mut self, target: usize) -> Result<()> {
+        self.try_append(target).inspect_err(|_| self.session.fail())
+    }
+
+    fn try_append(&mut self, target: usize) -> Result<()> {
         let target = &mut self.targets[target];
-        let batch = target.builder.finish(ProducerStamp::NONE, target.compression);
+        let count = target.builder.count();
+        let is_transactional = self.session.is_inside();
+        if is_transactional && !target.is_added {
+            self.session.add(&target.partition.id)?;
+            target.is_added = true;
+        }
+        let stamp = self.session.identity()?.map_or(ProducerStamp::NONE, |identity| ProducerStamp {
+            id: identity.producer_id,
+            epoch: identity.epoch,
+            sequence: target.sequence,
+            is_transactional,
+        });
+        let batch = target.builder.finish(stamp, target.compression);
         let appended = target.partition.append(batch)?;
+        target.sequence = advance(target.sequence, count);
         target.acknowledged = Some(appended.next);
         if appended.should_wait {
             self.log.sync()?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, kind: MarkerKind) -> Result<()> {
+        self.session.end(kind)?;
+        for target in &mut self.targets {
+            target.sequence = 0;
+            target.is_added = false;
         }
         Ok(())
     }
@@ -50,10 +83,6 @@ impl EmbeddedProducer {
             }
         }
         Ok(())
-    }
-
-    fn no_transactions() -> Error {
-        Error::Invalid("the producer has no transactional id: set transactional_id".to_owned())
     }
 }
 
@@ -73,6 +102,8 @@ impl Producer for EmbeddedProducer {
             full_bytes: self.config.batch_bytes.min(bytes_max),
             bytes_max,
             acknowledged: None,
+            sequence: 0,
+            is_added: false,
         });
         self.handles.insert(to.clone(), handle);
         Ok(handle)
@@ -80,6 +111,9 @@ impl Producer for EmbeddedProducer {
 
     #[inline]
     fn send(&mut self, to: PartitionHandle, record: RecordView<'_>) -> Result<()> {
+        if !self.session.is_open() {
+            return Err(self.session.refusal());
+        }
         let index = to.0 as usize;
         let target = &mut self.targets[index];
         let mut len = target.builder.len_bytes_with(&record);
@@ -101,6 +135,9 @@ impl Producer for EmbeddedProducer {
 
     fn flush(&mut self) -> Result<()> {
         self.append_all()?;
+        if self.session.is_inside() {
+            return self.log.shared.check();
+        }
         match self.log.shared.config.durability {
             Durability::Fsync => self.log.sync(),
             Durability::Interval(_) | Durability::Never => self.log.shared.check(),
@@ -112,22 +149,43 @@ impl Producer for EmbeddedProducer {
     }
 
     fn init_transactions(&mut self) -> Result<()> {
-        Err(Self::no_transactions())
+        self.session.init()?;
+        for target in &mut self.targets {
+            target.builder.clear();
+            target.sequence = 0;
+            target.is_added = false;
+        }
+        Ok(())
     }
 
     fn begin(&mut self) -> Result<()> {
-        Err(Self::no_transactions())
+        self.session.begin()
     }
 
-    fn send_offsets(&mut self, _offsets: &[(TopicPartition, CommittedOffset)], _group: &GroupMetadata) -> Result<()> {
-        Err(Self::no_transactions())
+    fn send_offsets(&mut self, offsets: &[(TopicPartition, CommittedOffset)], group: &GroupMetadata) -> Result<()> {
+        self.session.send_offsets(offsets, group)
     }
 
     fn commit(&mut self) -> Result<()> {
-        Err(Self::no_transactions())
+        self.append_all()?;
+        self.end(MarkerKind::Commit)
     }
 
     fn abort(&mut self) -> Result<()> {
-        Err(Self::no_transactions())
+        for target in &mut self.targets {
+            target.builder.clear();
+        }
+        self.end(MarkerKind::Abort)
+    }
+}
+
+impl Drop for EmbeddedProducer {
+    /// Nobody can end its transaction any more.
+    fn drop(&mut self) {
+        if self.session.is_inside()
+            && let Err(error) = self.abort()
+        {
+            tracing::debug!(%error, "the open transaction of a producer that is gone was not aborted by it");
+        }
     }
 }

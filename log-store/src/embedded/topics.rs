@@ -111,7 +111,8 @@ impl Inner {
         }
         drop(topics);
         self.write_recovery_points()?;
-        self.write_log_starts()
+        self.write_log_starts()?;
+        self.forget_offsets_of(names)
     }
 
     /// Changes settings of a topic while it is in use: `None` takes one back to its default.

@@ -2,5 +2,7 @@
 
 mod crash;
 mod disk;
+mod groups;
 mod log;
 mod support;
+mod transactions;

@@ -116,7 +116,7 @@ fn sticky(wishes: &[Wish<'_>], partitions_of: &dyn Fn(&TopicName) -> u32) -> Ass
         .collect();
 
     let mut loads: Vec<Load> = wishes.iter().map(|_| Load { units: 0, by_group: vec![0; groups.len()] }).collect();
-    let mut take = |loads: &mut Vec<Load>, member: usize, unit: &Unit| {
+    let take = |loads: &mut Vec<Load>, member: usize, unit: &Unit| {
         loads[member].units += 1;
         loads[member].by_group[unit.group] += 1;
     };

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::assignor::{Wish, assign};
 use crate::{
     Error, Result, TopicName, TopicPartition,
-    client::{Assignor, CopartitionGroup, GroupMetadata, Partitions},
+    client::{Assignor, CopartitionGroup, GroupMetadata, MemberDescription, Partitions},
 };
 
 /// What a member does next.
@@ -47,14 +47,6 @@ struct Member {
     owned: BTreeMap<TopicPartition, i32>,
     /// Part of `owned`: told to give up, not acknowledged.
     revoking: BTreeSet<TopicPartition>,
-}
-
-/// A member, for those who look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MemberDescription {
-    pub(crate) member_id: String,
-    pub(crate) client_id: String,
-    pub(crate) partitions: Partitions,
 }
 
 /// The state of one group.
@@ -102,6 +94,14 @@ impl Group {
     /// Removes a member: what it owned is free at once. No error if it is gone already.
     pub(crate) fn leave(&mut self, member: &str, partitions_of: &dyn Fn(&TopicName) -> u32) {
         if self.remove(member) {
+            self.rebalance(partitions_of);
+        }
+    }
+
+    /// Takes in that a member wants something else.
+    pub(crate) fn change(&mut self, member: &str, joining: Joining, partitions_of: &dyn Fn(&TopicName) -> u32) {
+        if let Some(known) = self.members.get_mut(member) {
+            known.joining = joining;
             self.rebalance(partitions_of);
         }
     }
@@ -198,14 +198,6 @@ impl Group {
             }
         }
         Ok(())
-    }
-
-    /// Time until the next member is silent for too long; `None` without members.
-    pub(crate) fn next_timeout_ms(&self, now_ms: u64) -> Option<u64> {
-        self.members
-            .values()
-            .map(|member| (member.last_seen_ms + member.joining.session_ms + 1).saturating_sub(now_ms))
-            .min()
     }
 
     /// The members, by id.

@@ -45,9 +45,11 @@ impl Producers {
 }
 
 impl Partition {
-    /// Transactions that are open here.
-    pub(crate) fn open_transactions(&self) -> Result<Vec<OpenTransaction>> {
-        Ok(self.log()?.producers.states.open_transactions().collect())
+    /// What an earlier run left: the transactions that are open here, and the greatest producer id (-1 without any).
+    pub(crate) fn producers_left(&self) -> Result<(Vec<OpenTransaction>, i64)> {
+        let log = self.log()?;
+        let states = &log.producers.states;
+        Ok((states.open_transactions().collect(), states.last_offsets().map(|(id, ..)| id).max().unwrap_or(-1)))
     }
 
     /// Decides about batches before they are appended. `Duplicate` only if there is a single one.

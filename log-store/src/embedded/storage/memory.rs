@@ -167,7 +167,7 @@ impl Contents {
             _ => image.truncate(self.live.len()),
         }
         for &page in &self.dirty {
-            let from = (page * PAGE).min(image.len());
+            let from = (page * PAGE).min(image.len()).min(self.live.len());
             let to = (from + PAGE).min(image.len()).min(self.live.len()).max(from);
             match random.below(4) {
                 0 => {}

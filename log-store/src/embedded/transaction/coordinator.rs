@@ -214,13 +214,13 @@ impl Coordinator {
         });
     }
 
-    /// Time until the next transaction is too old; `None` if none is open.
+    /// Time until a transaction can be too old, one that begins now included; `None` if there is no id.
     pub(crate) fn next_timeout_ms(&self, now_ms: u64) -> Option<u64> {
         let left = |known: &Transactional| match known.state {
-            State::Ongoing { since_ms, .. } => Some((since_ms + known.timeout_ms + 1).saturating_sub(now_ms)),
-            _ => None,
+            State::Ongoing { since_ms, .. } => (since_ms + known.timeout_ms + 1).saturating_sub(now_ms),
+            State::Idle | State::Ending => known.timeout_ms + 1,
         };
-        self.ids.values().filter_map(left).min()
+        self.ids.values().map(left).min()
     }
 
     fn owned(&mut self, transactional_id: &str, identity: Identity) -> Result<&mut Transactional> {
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(expired[0].partitions, BTreeSet::from([partition(0), partition(1)]));
         driver.complete();
         assert!(is_fenced(driver.prepare(identity, MarkerKind::Commit)));
-        assert_eq!(driver.coordinator.next_timeout_ms(driver.now_ms), None);
+        assert_eq!(driver.coordinator.next_timeout_ms(driver.now_ms), Some(TIMEOUT_MS + 1));
     }
 
     #[test]

@@ -9,24 +9,23 @@
 //! frame:  body length u32 · crc-32c of the body u32 · body · zeros up to a multiple of 8
 //! body:   kind u8 · position up to which the file was synced u64 · …
 //!   kind 1  producer ids: next i64
-//!   kind 2  committed: producer id i64 · epoch i16 · partitions u32 · (topic u16 + bytes · partition u32)… ·
-//!           transactional id u16 + bytes
+//!   kind 2  committed: producer id i64 · epoch i16 · transactional id u16 + bytes
 //! ```
 //!
 //! All numbers are big-endian. The file is extended with zeros ahead of what is written, so that a commit overwrites
 //! bytes that are there, which is the cheapest sync there is.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap},
     io,
     sync::Arc,
 };
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::coordinator::{Ending, Identity};
+use super::coordinator::Identity;
 use crate::{
-    Error, Result, TopicName, TopicPartition,
+    Error, Result,
     embedded::storage::{Directory, OpenMode, SegmentFile, read_small, write_atomically},
 };
 
@@ -37,7 +36,7 @@ const MAGIC: &[u8; 16] = b"log-store txn 1\n";
 const FRAME_HEADER_BYTES: usize = 8;
 const ALIGNMENT: usize = 8;
 /// Longest body that is believed.
-const BODY_BYTES_MAX: usize = 16 << 20;
+const BODY_BYTES_MAX: usize = 1 << 20;
 const KIND_IDS: u8 = 1;
 const KIND_COMMITTED: u8 = 2;
 /// Bytes of zeros written ahead at a time.
@@ -48,10 +47,8 @@ const COMPACTION_BYTES: u64 = 4 << 20;
 /// What the file of an earlier run says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
-    /// Committed transactions whose markers may be missing.
-    pub(crate) committed: HashSet<Identity>,
-    /// Where they wrote.
-    pub(crate) partitions: BTreeSet<TopicPartition>,
+    /// Committed transactions whose markers may be missing, with their transactional ids.
+    pub(crate) committed: HashMap<Identity, Arc<str>>,
     /// Producer ids below this one may be in use.
     pub(crate) next_producer_id: i64,
 }
@@ -78,34 +75,47 @@ struct State {
     unsettled: BTreeSet<u64>,
 }
 
+impl State {
+    fn needed_from(&self) -> u64 {
+        self.unsettled.first().copied().unwrap_or(self.end)
+    }
+}
+
 /// A decision that is durable; to be given back to [`Decisions::settle`].
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Decided(u64);
 
-impl Decisions {
-    /// Reads what an earlier run left.
-    ///
-    /// # Errors
-    ///
-    /// `Corrupt` if a frame is damaged that was synced: transactions that were acknowledged would be lost.
-    pub(crate) fn recover(directory: &dyn Directory) -> Result<Recovered> {
-        let Some(bytes) = read_small(directory, FILE_NAME)? else { return Ok(Recovered::default()) };
-        parse(&bytes).map_err(|(position, reason)| Error::Corrupt {
-            file: directory.locate(FILE_NAME),
-            position: position as u64,
-            reason,
-        })
-    }
+/// Reads what an earlier run left; `None` if there is no file.
+///
+/// # Errors
+///
+/// `Corrupt` if a frame is damaged that was synced: transactions that were acknowledged would be lost.
+pub(crate) fn recover(directory: &dyn Directory) -> Result<Option<Recovered>> {
+    let Some(bytes) = read_small(directory, FILE_NAME)? else { return Ok(None) };
+    let parsed = parse(&bytes).map_err(|(position, reason)| Error::Corrupt {
+        file: directory.locate(FILE_NAME),
+        position: position as u64,
+        reason,
+    });
+    parsed.map(Some)
+}
 
-    /// Starts the file of this run, which replaces the recovered one. All markers of recovered transactions are durable
-    /// by then.
+impl Decisions {
+    /// Starts the file of this run, which replaces the recovered one. The markers of recovered transactions are durable
+    /// by then; those of `kept` are not, because a damaged partition waits for an operator.
     ///
     /// # Errors
     ///
     /// `Io`.
-    pub(crate) fn create(directory: Arc<dyn Directory>, next_producer_id: i64) -> Result<Self> {
-        let bytes = beginning(next_producer_id);
+    pub(crate) fn create(directory: Arc<dyn Directory>, kept: &Recovered) -> Result<Self> {
+        let next_producer_id = kept.next_producer_id;
+        let mut bytes = beginning(next_producer_id);
+        let mut unsettled = BTreeSet::new();
+        for (identity, transactional_id) in &kept.committed {
+            unsettled.insert(bytes.len() as u64);
+            bytes.extend_from_slice(&frame(&committed_body(*identity, transactional_id, 0)));
+        }
         write_atomically(&*directory, FILE_NAME, &bytes)?;
         let file = open(&*directory)?;
         let end = bytes.len() as u64;
@@ -118,7 +128,7 @@ impl Decisions {
             is_syncing: false,
             failure: None,
             next_producer_id,
-            unsettled: BTreeSet::new(),
+            unsettled,
         };
         Ok(Decisions { directory, state: Mutex::new(state), changed: Condvar::new() })
     }
@@ -129,10 +139,10 @@ impl Decisions {
     ///
     /// `Io` if there was no room: nothing was written, and the transaction is undecided. `Poisoned` if it is not known
     /// what was written.
-    pub(crate) fn commit(&self, ending: &Ending, durable: bool) -> Result<Decided> {
+    pub(crate) fn commit(&self, identity: Identity, transactional_id: &str, durable: bool) -> Result<Decided> {
         let mut state = self.state.lock();
         let start = state.end;
-        self.append(&mut state, |synced| committed_body(ending, synced))?;
+        self.append(&mut state, |synced| committed_body(identity, transactional_id, synced))?;
         state.unsettled.insert(start);
         let end = state.end;
         if durable {
@@ -163,8 +173,18 @@ impl Decisions {
     /// is synced. To be given to [`Decisions::drop_before`] then.
     pub(crate) fn compaction_due(&self) -> Option<u64> {
         let state = self.state.lock();
-        let needed = state.unsettled.first().copied().unwrap_or(state.end);
+        let needed = state.needed_from();
         (needed - state.shift > COMPACTION_BYTES).then_some(needed)
+    }
+
+    /// Leaves in the file what is still needed; all markers are durable.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decisions::drop_before`].
+    pub(crate) fn close(&self) -> Result<()> {
+        let position = self.state.lock().needed_from();
+        self.drop_before(position)
     }
 
     /// Writes the file anew without what is before `position`.
@@ -291,26 +311,17 @@ fn ids_body(next: i64, synced: u64) -> Vec<u8> {
     body
 }
 
-fn committed_body(ending: &Ending, synced: u64) -> Vec<u8> {
-    let mut body = Vec::with_capacity(64 + 32 * ending.partitions.len());
+fn committed_body(identity: Identity, transactional_id: &str, synced: u64) -> Vec<u8> {
+    let mut body = Vec::with_capacity(64);
     body.push(KIND_COMMITTED);
     body.extend_from_slice(&synced.to_be_bytes());
-    body.extend_from_slice(&ending.identity.producer_id.to_be_bytes());
-    body.extend_from_slice(&ending.identity.epoch.to_be_bytes());
-    body.extend_from_slice(&u32::try_from(ending.partitions.len()).unwrap_or(u32::MAX).to_be_bytes());
-    for partition in &ending.partitions {
-        put_text(&mut body, partition.topic.as_str());
-        body.extend_from_slice(&partition.partition.to_be_bytes());
-    }
-    put_text(&mut body, &ending.transactional_id);
-    body
-}
-
-/// A text that is longer than its length field can say is cut: only the id, which is here for a reader's eyes.
-fn put_text(body: &mut Vec<u8>, text: &str) {
-    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    body.extend_from_slice(&identity.producer_id.to_be_bytes());
+    body.extend_from_slice(&identity.epoch.to_be_bytes());
+    // An id is checked where it comes in.
+    let length = u16::try_from(transactional_id.len()).expect("a transactional id is short");
     body.extend_from_slice(&length.to_be_bytes());
-    body.extend_from_slice(&text.as_bytes()[..usize::from(length)]);
+    body.extend_from_slice(transactional_id.as_bytes());
+    body
 }
 
 /// Sets the synced position of every frame to "nothing", after the frames were moved.
@@ -387,13 +398,9 @@ fn take_in(recovered: &mut Recovered, body: &[u8]) -> Option<()> {
         KIND_COMMITTED => {
             let producer_id = i64::from_be_bytes(take(&mut rest)?);
             let epoch = i16::from_be_bytes(take(&mut rest)?);
-            let count = u32::from_be_bytes(take(&mut rest)?);
-            for _ in 0..count {
-                let topic = TopicName::new(take_text(&mut rest)?).ok()?;
-                let partition = u32::from_be_bytes(take(&mut rest)?);
-                recovered.partitions.insert(TopicPartition::new(topic, partition));
-            }
-            recovered.committed.insert(Identity { producer_id, epoch });
+            let length = u16::from_be_bytes(take(&mut rest)?);
+            let transactional_id = std::str::from_utf8(rest.get(..usize::from(length))?).ok()?;
+            recovered.committed.insert(Identity { producer_id, epoch }, transactional_id.into());
         }
         _ => return None,
     }
@@ -404,11 +411,4 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (field, tail) = rest.split_first_chunk::<N>()?;
     *rest = tail;
     Some(*field)
-}
-
-fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
-    let length = u16::from_be_bytes(take(rest)?);
-    let (text, tail) = rest.split_at_checked(usize::from(length))?;
-    *rest = tail;
-    std::str::from_utf8(text).ok()
 }
