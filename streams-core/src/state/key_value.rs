@@ -215,18 +215,8 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
     ///
     /// If a key does not fit its serde.
     pub fn take_updates(&mut self) -> Result<Vec<Update<K, V>>> {
-        let held = self.rows.take_held();
-        let update = |held: super::layer::HeldBack<V>| {
-            let dirty = self.rows.dirty(held.dirty);
-            Ok(Update {
-                key: self.read_key(self.rows.key_of(dirty.slot))?,
-                new: self.rows.group(dirty.slot).0.value.clone(),
-                old: held.old,
-                timestamp: dirty.timestamp,
-                headers: held.headers,
-            })
-        };
-        held.into_iter().map(update).collect()
+        let key_serde = SharedSerde::clone(&self.key_serde);
+        self.rows.take_updates(|key, ()| key_serde.deserialize(Some(key)))
     }
 
     /// Drops from memory what the backend has.
@@ -243,10 +233,6 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
             Ok(Encoded::Null) => Err(self.rows.serde_error("key", &SerdeError::new("it is null"))),
             Err(error) => Err(self.rows.serde_error("key", &error)),
         }
-    }
-
-    fn read_key(&self, bytes: &[u8]) -> Result<K> {
-        self.key_serde.deserialize(Some(bytes)).map_err(|error| self.rows.serde_error("key", &error))
     }
 
     /// The slot of the serialised key, read from the backend if need be.

@@ -20,6 +20,7 @@ mod session;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod timed;
 mod value;
 mod versioned;
 mod window;
@@ -212,3 +213,68 @@ pub enum Changelog {
     /// Nowhere: what the files lose is lost.
     Disabled,
 }
+
+/// Implements [`StateStore`] for a store by its rows, in `self.$field.rows`.
+macro_rules! forward_to_rows {
+    ($store:ident, $field:ident) => {
+        impl<K: 'static, V: Clone + Send + 'static> StateStore for $store<K, V> {
+            fn name(&self) -> &str {
+                self.$field.rows.name()
+            }
+
+            #[inline]
+            fn set_record_context(&mut self, timestamp: i64, headers: &Headers) {
+                self.$field.rows.set_context(timestamp, headers);
+            }
+
+            fn dirty_bytes(&self) -> usize {
+                self.$field.rows.dirty_bytes()
+            }
+
+            fn needs_commit(&self) -> bool {
+                self.$field.rows.needs_commit()
+            }
+
+            fn needs_flush(&self) -> bool {
+                self.$field.rows.needs_flush()
+            }
+
+            fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {
+                self.$field.rows.write_changelog(sink)
+            }
+
+            fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()> {
+                self.$field.rows.committed(changelog_end)
+            }
+
+            fn rollback(&mut self) -> Result<()> {
+                self.$field.rows.rollback()
+            }
+
+            fn checkpoint(&self) -> Option<Offset> {
+                self.$field.rows.checkpoint()
+            }
+
+            fn restore(&mut self, offset: Offset, record: RecordView<'_>) -> Result<()> {
+                self.$field.rows.restore(offset, &record)
+            }
+
+            fn restored(&mut self, next: Offset) -> Result<()> {
+                self.$field.rows.restored(next)
+            }
+
+            fn reset(&mut self, reason: &str) -> Result<()> {
+                self.$field.rows.reset(reason)
+            }
+
+            fn flush(&mut self) -> Result<()> {
+                self.$field.rows.flush()
+            }
+
+            fn close(&mut self) -> Result<()> {
+                self.$field.rows.close()
+            }
+        }
+    };
+}
+use forward_to_rows;

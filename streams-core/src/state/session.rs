@@ -2,10 +2,16 @@
 
 use log_store::{Headers, Offset, RecordView};
 
-use super::{ChangelogSink, StateStore, Update};
+use super::{
+    ChangelogSink, StateStore, Update,
+    builder::{StoreContext, StoreOptions},
+    layer::Codec,
+    stores::SessionSupplier,
+    timed::{Retention, TimedRows, TimedSub},
+};
 use crate::{
     Result,
-    serde::{Window, Windowed},
+    serde::{SharedSerde, Window, Windowed},
 };
 
 /// A session store of a task. Sessions are windows with both ends included. The store's own stream time is the greatest
@@ -14,32 +20,100 @@ use crate::{
 /// Session stores keep plain values; under `dsl.store.format=HEADERS` the value type is
 /// [`super::ValueAndTimestamp`], whose headers are kept.
 pub struct SessionStore<K, V> {
-    types: std::marker::PhantomData<fn() -> (K, V)>,
+    sessions: TimedRows<K, SessionRow, V>,
+}
+
+/// Which session of a key: `end (8) | start (8)` after the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SessionRow {
+    end: i64,
+    start: i64,
+}
+
+impl SessionRow {
+    fn window(self) -> Window {
+        Window::new(self.start, self.end)
+    }
+}
+
+impl From<Window> for SessionRow {
+    fn from(window: Window) -> Self {
+        SessionRow { end: window.end, start: window.start }
+    }
+}
+
+impl TimedSub for SessionRow {
+    const BYTES: usize = 16;
+
+    fn time(self) -> i64 {
+        self.end
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.end.to_be_bytes());
+        out.extend_from_slice(&self.start.to_be_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (end, start) = bytes.split_first_chunk()?;
+        Some(SessionRow { end: i64::from_be_bytes(*end), start: i64::from_be_bytes(start.try_into().ok()?) })
+    }
+
+    fn write_index(self, key: &[u8], out: &mut Vec<u8>) {
+        self.write(out);
+        out.extend_from_slice(key);
+    }
+
+    fn read_index(entry: &[u8]) -> Option<(Self, &[u8])> {
+        let (times, key) = entry.split_at_checked(Self::BYTES)?;
+        Some((Self::read(times)?, key))
+    }
 }
 
 impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
+    pub(super) fn open(
+        options: &StoreOptions,
+        context: &StoreContext,
+        supplier: &SessionSupplier,
+        key_serde: &SharedSerde<K>,
+        codec: impl Codec<V> + 'static,
+    ) -> Result<Self> {
+        let retention = Retention {
+            retention_ms: i64::try_from(supplier.retention.as_millis()).unwrap_or(i64::MAX),
+            has_time_index: supplier.has_time_index,
+        };
+        Ok(SessionStore { sessions: TimedRows::open(options, context, retention, key_serde, codec)? })
+    }
+
     /// Sessions of `key` that end at or after `earliest_end` and start at or before `latest_start`, ordered by end, then
     /// start; descending by [`Iterator::rev`].
     ///
     /// # Errors
     ///
     /// If the files cannot be read, or the key or value does not fit its serde.
-    pub fn find_sessions(
-        &mut self,
-        _key: &K,
-        _earliest_end: i64,
-        _latest_start: i64,
-    ) -> Result<impl DoubleEndedIterator<Item = (Window, &V)>> {
-        Ok(std::iter::empty())
+    pub fn find_sessions<'a>(
+        &'a mut self,
+        key: &K,
+        earliest_end: i64,
+        latest_start: i64,
+    ) -> Result<impl DoubleEndedIterator<Item = (Window, &'a V)> + use<'a, K, V>> {
+        let slot = self.sessions.find(key)?;
+        let from = SessionRow { end: earliest_end, start: i64::MIN };
+        let to = SessionRow { end: i64::MAX, start: i64::MAX };
+        let sessions = self.sessions.between(slot, from, to);
+        let sessions = sessions.filter(move |(row, _)| row.start <= latest_start);
+        Ok(sessions.map(|(row, value)| (row.window(), value)))
     }
 
-    /// Sessions of all keys that end from `from` to `to`, both included, ordered by end, start, key.
+    /// Sessions of all keys that end from `from` to `to`, both included, ordered by end, start, key. Cost: as
+    /// [`super::WindowStore::fetch_all`].
     ///
     /// # Errors
     ///
     /// As [`SessionStore::find_sessions`].
-    pub fn find_sessions_ending(&mut self, _from: i64, _to: i64) -> Result<Vec<(Windowed<K>, V)>> {
-        todo!()
+    pub fn find_sessions_ending(&mut self, from: i64, to: i64) -> Result<Vec<(Windowed<K>, V)>> {
+        let rows = self.sessions.all_between(from, to)?;
+        Ok(rows.into_iter().map(|(key, row, value)| (Windowed::new(key, row.window()), value)).collect())
     }
 
     /// The value of exactly this session.
@@ -47,8 +121,11 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
     /// # Errors
     ///
     /// As [`SessionStore::find_sessions`].
-    pub fn get(&mut self, _key: &K, _session: Window) -> Result<Option<&V>> {
-        todo!()
+    pub fn get(&mut self, key: &K, session: Window) -> Result<Option<&V>> {
+        let slot = self.sessions.find(key)?;
+        let row = SessionRow::from(session);
+        let found = self.sessions.between(slot, row, row).next();
+        Ok(found.map(|(_, value)| value))
     }
 
     /// Sets the value of a session. False if it is expired: nothing was written.
@@ -56,23 +133,34 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
     /// # Errors
     ///
     /// As [`SessionStore::find_sessions`].
-    pub fn put(&mut self, _key: &K, _session: Window, _value: V) -> Result<bool> {
-        todo!()
+    pub fn put(&mut self, key: &K, session: Window, value: V) -> Result<bool> {
+        let row = session.into();
+        let Some(slot) = self.sessions.find_live(key, row)? else { return Ok(false) };
+        self.sessions.rows.write(slot, row, |row| *row = Some(value));
+        Ok(true)
     }
 
-    /// Removes a session and returns its value.
+    /// Removes a session and returns its value. The changelog gets a tombstone even if there was none.
     ///
     /// # Errors
     ///
     /// As [`SessionStore::find_sessions`].
-    pub fn remove(&mut self, _key: &K, _session: Window) -> Result<Option<V>> {
-        todo!()
+    pub fn remove(&mut self, key: &K, session: Window) -> Result<Option<V>> {
+        let row = session.into();
+        let Some(slot) = self.sessions.find_live(key, row)? else { return Ok(None) };
+        Ok(self.sessions.rows.write(slot, row, Option::take))
+    }
+
+    /// Drops from memory what the backend has.
+    #[cfg(test)]
+    pub(crate) fn evict_all(&mut self) {
+        self.sessions.rows.evict_all();
     }
 
     /// As [`super::KeyValueStore::is_caching`].
     #[must_use]
     pub fn is_caching(&self) -> bool {
-        todo!()
+        self.sessions.rows.is_caching()
     }
 
     /// As [`super::KeyValueStore::take_updates`].
@@ -81,57 +169,8 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
     ///
     /// If a key does not fit its serde.
     pub fn take_updates(&mut self) -> Result<Vec<Update<Windowed<K>, V>>> {
-        todo!()
+        self.sessions.take_updates(|key, row| Windowed::new(key, row.window()))
     }
 }
 
-impl<K: 'static, V: Clone + Send + 'static> StateStore for SessionStore<K, V> {
-    fn name(&self) -> &str {
-        todo!()
-    }
-
-    fn set_record_context(&mut self, _timestamp: i64, _headers: &Headers) {
-        todo!()
-    }
-
-    fn dirty_bytes(&self) -> usize {
-        let _ = self.types;
-        todo!()
-    }
-
-    fn write_changelog(&mut self, _sink: &mut dyn ChangelogSink) -> Result<()> {
-        todo!()
-    }
-
-    fn committed(&mut self, _changelog_end: Option<Offset>) -> Result<()> {
-        todo!()
-    }
-
-    fn rollback(&mut self) -> Result<()> {
-        todo!()
-    }
-
-    fn checkpoint(&self) -> Option<Offset> {
-        todo!()
-    }
-
-    fn restore(&mut self, _offset: Offset, _record: RecordView<'_>) -> Result<()> {
-        todo!()
-    }
-
-    fn restored(&mut self, _next: Offset) -> Result<()> {
-        todo!()
-    }
-
-    fn reset(&mut self, _reason: &str) -> Result<()> {
-        todo!()
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        todo!()
-    }
-
-    fn close(&mut self) -> Result<()> {
-        todo!()
-    }
-}
+super::forward_to_rows!(SessionStore, sessions);

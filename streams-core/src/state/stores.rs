@@ -6,7 +6,7 @@ use super::{
     ChangelogCleanup, SessionStore, TimestampedWindowStore, ValueAndTimestamp, VersionedKeyValueStore, WindowStore,
     builder::TypedStoreBuilder,
     key_value::{KeyValueStore, TimestampedKeyValueStore},
-    value::{PlainCodec, TimestampedCodec},
+    value::{HeadersCodec, PlainCodec, TimestampedCodec},
 };
 use crate::{Error, Result, serde::SharedSerde};
 
@@ -210,9 +210,9 @@ impl Stores {
     ) -> TypedStoreBuilder<WindowStore<K, V>> {
         let persistent = supplier.place == Place::Persistent;
         let cleanup = window_cleanup(&supplier);
-        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |_, _| {
-            let _ = (&supplier.place, supplier.window_size, supplier.has_time_index, &key_serde, &value_serde);
-            todo!()
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |options, context| {
+            let codec = PlainCodec(SharedSerde::clone(&value_serde));
+            WindowStore::open(options, context, &supplier, &key_serde, codec)
         })
     }
 
@@ -226,9 +226,9 @@ impl Stores {
     ) -> TypedStoreBuilder<TimestampedWindowStore<K, V>> {
         let persistent = supplier.place == Place::Persistent;
         let cleanup = window_cleanup(&supplier);
-        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |_, _| {
-            let _ = (&key_serde, &value_serde, format);
-            todo!()
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |options, context| {
+            let codec = TimestampedCodec { serde: SharedSerde::clone(&value_serde), format };
+            WindowStore::open(options, context, &supplier, &key_serde, codec)
         })
     }
 
@@ -241,14 +241,14 @@ impl Stores {
     ) -> TypedStoreBuilder<SessionStore<K, V>> {
         let persistent = supplier.place == Place::Persistent;
         let cleanup = ChangelogCleanup::CompactDelete { retention: supplier.retention };
-        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |_, _| {
-            let _ = (&key_serde, &value_serde, supplier.has_time_index);
-            todo!()
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |options, context| {
+            let codec = PlainCodec(SharedSerde::clone(&value_serde));
+            SessionStore::open(options, context, &supplier, &key_serde, codec)
         })
     }
 
-    /// A session store that keeps headers (`dsl.store.format=HEADERS`). The time of a value is not kept: it reads as the
-    /// end of its session.
+    /// A session store that keeps headers (`dsl.store.format=HEADERS`). The time of a value is not kept, and reads as -1
+    /// once the value came from the files: it is the end of its session.
     #[must_use]
     pub fn session_store_with_headers_builder<K: 'static, V: Clone + Send + 'static>(
         supplier: SessionSupplier,
@@ -257,9 +257,9 @@ impl Stores {
     ) -> TypedStoreBuilder<SessionStore<K, ValueAndTimestamp<V>>> {
         let persistent = supplier.place == Place::Persistent;
         let cleanup = ChangelogCleanup::CompactDelete { retention: supplier.retention };
-        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |_, _| {
-            let _ = (&key_serde, &value_serde);
-            todo!()
+        TypedStoreBuilder::new(supplier.name.clone(), persistent, cleanup, move |options, context| {
+            let codec = HeadersCodec(SharedSerde::clone(&value_serde));
+            SessionStore::open(options, context, &supplier, &key_serde, codec)
         })
     }
 

@@ -100,6 +100,38 @@ impl<V: 'static> Codec<ValueAndTimestamp<V>> for TimestampedCodec<V> {
     }
 }
 
+/// Values with headers but no time of their own: sessions under the headers format. Their changelog records carry the
+/// time of the record that made them, which is not kept.
+///
+/// Row: `size of the headers (varint) | headers | value`.
+pub(crate) struct HeadersCodec<V>(pub(crate) SharedSerde<V>);
+
+impl<V: 'static> Codec<ValueAndTimestamp<V>> for HeadersCodec<V> {
+    fn to_row(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+        write_headers(HeadersView::from(&value.headers), out);
+        self.0.serialize(&value.value, out)
+    }
+
+    fn from_row(&self, row: &[u8]) -> Result<ValueAndTimestamp<V>, SerdeError> {
+        let (headers, value) = read_headers(row).ok_or_else(|| SerdeError::new("malformed headers in a row"))?;
+        let value = self.0.deserialize(Some(value))?;
+        Ok(ValueAndTimestamp { value, timestamp: log_store::NO_TIMESTAMP, headers })
+    }
+
+    fn to_log(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+        self.0.serialize(&value.value, out)
+    }
+
+    fn headers<'v>(&self, value: &'v ValueAndTimestamp<V>) -> HeadersView<'v> {
+        HeadersView::from(&value.headers)
+    }
+
+    fn log_to_row(&self, value: &[u8], record: &RecordView<'_>, out: &mut Vec<u8>) {
+        write_headers(record.headers, out);
+        out.extend_from_slice(value);
+    }
+}
+
 /// Appends `size (varint) | count (varint) | for each: key size, key, value size (-1 for null), value`, zigzag varints.
 /// No headers are size 0.
 fn write_headers(headers: HeadersView<'_>, out: &mut Vec<u8>) {

@@ -2,8 +2,17 @@
 
 use log_store::{Headers, Offset, RecordView};
 
-use super::{ChangelogSink, StateStore, Update, ValueAndTimestamp};
-use crate::{Result, serde::Windowed};
+use super::{
+    ChangelogSink, StateStore, Update, ValueAndTimestamp,
+    builder::{StoreContext, StoreOptions},
+    layer::Codec,
+    stores::WindowSupplier,
+    timed::{Retention, TimedRows, TimedSub},
+};
+use crate::{
+    Result,
+    serde::{SharedSerde, Window, Windowed},
+};
 
 /// A window store of a task.
 ///
@@ -13,20 +22,80 @@ use crate::{Result, serde::Windowed};
 ///
 /// A store that retains duplicates gives each put a row of its own and logs it under a sequence number that starts at 1.
 pub struct WindowStore<K, V> {
-    types: std::marker::PhantomData<fn() -> (K, V)>,
+    windows: TimedRows<K, WindowRow, V>,
+    size_ms: i64,
+    retains_duplicates: bool,
 }
 
 /// A window store whose values carry the time of the record that made them.
 pub type TimestampedWindowStore<K, V> = WindowStore<K, ValueAndTimestamp<V>>;
 
+/// Which window of a key, and which duplicate: `start (8) | sequence number (4)` after the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WindowRow {
+    start: i64,
+    sequence: u32,
+}
+
+impl TimedSub for WindowRow {
+    const BYTES: usize = 12;
+
+    fn time(self) -> i64 {
+        self.start
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.start.to_be_bytes());
+        out.extend_from_slice(&self.sequence.to_be_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (start, sequence) = bytes.split_first_chunk()?;
+        let sequence = u32::from_be_bytes(sequence.try_into().ok()?);
+        Some(WindowRow { start: i64::from_be_bytes(*start), sequence })
+    }
+
+    fn write_index(self, key: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.start.to_be_bytes());
+        out.extend_from_slice(key);
+        out.extend_from_slice(&self.sequence.to_be_bytes());
+    }
+
+    fn read_index(entry: &[u8]) -> Option<(Self, &[u8])> {
+        let (start, rest) = entry.split_first_chunk()?;
+        let (key, sequence) = rest.split_last_chunk()?;
+        Some((WindowRow { start: i64::from_be_bytes(*start), sequence: u32::from_be_bytes(*sequence) }, key))
+    }
+
+    fn sequence(self) -> u32 {
+        self.sequence
+    }
+}
+
 impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
-    /// The value of `key` in the window that starts at `start`.
+    pub(super) fn open(
+        options: &StoreOptions,
+        context: &StoreContext,
+        supplier: &WindowSupplier,
+        key_serde: &SharedSerde<K>,
+        codec: impl Codec<V> + 'static,
+    ) -> Result<Self> {
+        let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let retention = Retention { retention_ms: millis(supplier.retention), has_time_index: supplier.has_time_index };
+        Ok(WindowStore {
+            windows: TimedRows::open(options, context, retention, key_serde, codec)?,
+            size_ms: millis(supplier.window_size),
+            retains_duplicates: supplier.retains_duplicates,
+        })
+    }
+
+    /// The value of `key` in the window that starts at `start`; in a store that retains duplicates, the first of them.
     ///
     /// # Errors
     ///
     /// If the files cannot be read, or the key or value does not fit its serde.
-    pub fn get(&mut self, _key: &K, _start: i64) -> Result<Option<&V>> {
-        todo!()
+    pub fn get(&mut self, key: &K, start: i64) -> Result<Option<&V>> {
+        Ok(self.fetch(key, start, start)?.next().map(|(_, value)| value))
     }
 
     /// The windows of `key` that start from `from` to `to`, both included, with their starts: ascending, or descending
@@ -35,27 +104,42 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     /// # Errors
     ///
     /// As [`WindowStore::get`].
-    pub fn fetch(&mut self, _key: &K, _from: i64, _to: i64) -> Result<impl DoubleEndedIterator<Item = (i64, &V)>> {
-        Ok(std::iter::empty())
+    pub fn fetch<'a>(
+        &'a mut self,
+        key: &K,
+        from: i64,
+        to: i64,
+    ) -> Result<impl DoubleEndedIterator<Item = (i64, &'a V)> + use<'a, K, V>> {
+        let slot = self.windows.find(key)?;
+        let (from, to) = (WindowRow { start: from, sequence: 0 }, WindowRow { start: to, sequence: u32::MAX });
+        Ok(self.windows.between(slot, from, to).map(|(row, value)| (row.start, value)))
     }
 
     /// The windows of all keys that start from `from` to `to`, both included, ordered by start, then key.
     ///
+    /// Cost: what it returns, and a look at all rows that are not in the files yet, if the store has an index by time;
+    /// else all rows of the segments of time that it touches.
+    ///
     /// # Errors
     ///
     /// As [`WindowStore::get`].
-    pub fn fetch_all(&mut self, _from: i64, _to: i64) -> Result<Vec<(Windowed<K>, V)>> {
-        todo!()
+    pub fn fetch_all(&mut self, from: i64, to: i64) -> Result<Vec<(Windowed<K>, V)>> {
+        let rows = self.windows.all_between(from, to)?;
+        let size_ms = self.size_ms;
+        let named =
+            |(key, row, value): (K, WindowRow, V)| (Windowed::new(key, Window::of_size(row.start, size_ms)), value);
+        Ok(rows.into_iter().map(named).collect())
     }
 
-    /// Sets the value of `key` in the window that starts at `start`. False if that window is expired: nothing was
-    /// written.
+    /// Sets the value of `key` in the window that starts at `start`; in a store that retains duplicates, adds one. False
+    /// if that window is expired: nothing was written.
     ///
     /// # Errors
     ///
     /// As [`WindowStore::get`].
-    pub fn put(&mut self, _key: &K, _start: i64, _value: V) -> Result<bool> {
-        todo!()
+    pub fn put(&mut self, key: &K, start: i64, value: V) -> Result<bool> {
+        let written = self.write(key, start, |row| *row = Some(value))?;
+        Ok(written.is_some())
     }
 
     /// Removes the window of `key` that starts at `start`. In a store that retains duplicates it removes nothing, but a
@@ -64,8 +148,9 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     /// # Errors
     ///
     /// As [`WindowStore::get`].
-    pub fn delete(&mut self, _key: &K, _start: i64) -> Result<bool> {
-        todo!()
+    pub fn delete(&mut self, key: &K, start: i64) -> Result<bool> {
+        let written = self.write(key, start, |row| *row = None)?;
+        Ok(written.is_some())
     }
 
     /// Changes a window's value in place, as [`super::KeyValueStore::update`]. `None` if the window is expired: `change`
@@ -74,14 +159,45 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     /// # Errors
     ///
     /// As [`WindowStore::get`].
-    pub fn update<R>(&mut self, _key: &K, _start: i64, _change: impl FnOnce(&mut Option<V>) -> R) -> Result<Option<R>> {
-        todo!()
+    pub fn update<R>(&mut self, key: &K, start: i64, change: impl FnOnce(&mut Option<V>) -> R) -> Result<Option<R>> {
+        self.write(key, start, change)
+    }
+
+    #[inline]
+    fn write<R>(&mut self, key: &K, start: i64, change: impl FnOnce(&mut Option<V>) -> R) -> Result<Option<R>> {
+        let mut row = WindowRow { start, sequence: 0 };
+        if self.retains_duplicates {
+            let sequence = &mut self.windows.rows.format_mut().sequence;
+            // Kafka's sequence numbers are positive 32-bit integers.
+            *sequence = (*sequence + 1) & 0x7fff_ffff;
+            row.sequence = *sequence;
+        }
+        let Some(slot) = self.windows.find_live(key, row)? else { return Ok(None) };
+        Ok(Some(self.windows.rows.write(slot, row, change)))
+    }
+
+    /// Drops from memory what the backend has.
+    #[cfg(test)]
+    pub(crate) fn evict_all(&mut self) {
+        self.windows.rows.evict_all();
+    }
+
+    /// Rows in the backend, counted.
+    #[cfg(test)]
+    pub(crate) fn rows_in_backend(&self) -> usize {
+        let mut rows = self.windows.rows.backend().scan(&[], None, super::layer::Direction::Forward).unwrap();
+        let mut count = 0;
+        while rows.row().is_some() {
+            count += 1;
+            rows.advance().unwrap();
+        }
+        count
     }
 
     /// As [`super::KeyValueStore::is_caching`].
     #[must_use]
     pub fn is_caching(&self) -> bool {
-        todo!()
+        self.windows.rows.is_caching()
     }
 
     /// As [`super::KeyValueStore::take_updates`].
@@ -90,57 +206,9 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     ///
     /// If a key does not fit its serde.
     pub fn take_updates(&mut self) -> Result<Vec<Update<Windowed<K>, V>>> {
-        todo!()
+        let size_ms = self.size_ms;
+        self.windows.take_updates(|key, row| Windowed::new(key, Window::of_size(row.start, size_ms)))
     }
 }
 
-impl<K: 'static, V: Clone + Send + 'static> StateStore for WindowStore<K, V> {
-    fn name(&self) -> &str {
-        todo!()
-    }
-
-    fn set_record_context(&mut self, _timestamp: i64, _headers: &Headers) {
-        todo!()
-    }
-
-    fn dirty_bytes(&self) -> usize {
-        let _ = self.types;
-        todo!()
-    }
-
-    fn write_changelog(&mut self, _sink: &mut dyn ChangelogSink) -> Result<()> {
-        todo!()
-    }
-
-    fn committed(&mut self, _changelog_end: Option<Offset>) -> Result<()> {
-        todo!()
-    }
-
-    fn rollback(&mut self) -> Result<()> {
-        todo!()
-    }
-
-    fn checkpoint(&self) -> Option<Offset> {
-        todo!()
-    }
-
-    fn restore(&mut self, _offset: Offset, _record: RecordView<'_>) -> Result<()> {
-        todo!()
-    }
-
-    fn restored(&mut self, _next: Offset) -> Result<()> {
-        todo!()
-    }
-
-    fn reset(&mut self, _reason: &str) -> Result<()> {
-        todo!()
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        todo!()
-    }
-
-    fn close(&mut self) -> Result<()> {
-        todo!()
-    }
-}
+super::forward_to_rows!(WindowStore, windows);

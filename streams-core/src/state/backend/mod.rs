@@ -6,6 +6,7 @@ mod options;
 
 use log_store::Offset;
 pub(crate) use memory::MemoryBackend;
+pub(crate) use options::GROUP_ROW;
 pub use options::RocksDbConfigSetter;
 
 use super::layer::{Direction, RowBuffer};

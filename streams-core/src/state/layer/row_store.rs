@@ -5,15 +5,15 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use log_store::{Headers, Offset, RecordView};
 
 use super::{
-    Codec, Format, Group, HeldBack, KeyBytes, LayerBudget, MemoryBudget, RowBuffer,
+    Codec, Format, Group, KeyBytes, LayerBudget, MemoryBudget, RowBuffer,
     cache::Cache,
     format::LoadError,
-    writes::{Dirty, Writes},
+    writes::{Dirty, HeldBack, Writes},
 };
 use crate::{
     Error, Result,
     serde::{Encoded, SerdeError},
-    state::{ChangelogSink, backend::Backend},
+    state::{ChangelogSink, Update, backend::Backend},
 };
 
 /// So many changelog offsets may lie between what the backend has and the last commit: a restart replays no more than
@@ -124,9 +124,9 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         self.writes.set_context(timestamp, headers);
     }
 
-    /// Time of the record that is being processed.
-    pub(crate) fn context_timestamp(&self) -> i64 {
-        self.writes.timestamp()
+    /// True if every row is in memory.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// The error of a key or value that does not fit its serde.
@@ -271,14 +271,26 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         }
     }
 
-    /// What caching held back since the last call, with what it concerns.
-    pub(crate) fn take_held(&mut self) -> Vec<HeldBack<F::Value>> {
-        self.writes.take_held()
-    }
-
-    /// An uncommitted write.
-    pub(crate) fn dirty(&self, index: u32) -> Dirty<F::Sub> {
-        self.writes.dirty[index as usize]
+    /// What caching held back since the last call; `name` reads a row's key. A row that was absent and is absent again
+    /// concerns nobody, neither downstream nor the changelog, as in Kafka Streams.
+    pub(crate) fn take_updates<T>(
+        &mut self,
+        name: impl Fn(&[u8], F::Sub) -> Result<T, SerdeError>,
+    ) -> Result<Vec<Update<T, F::Value>>> {
+        let held = self.writes.take_held();
+        let mut updates = Vec::with_capacity(held.len());
+        for HeldBack { dirty, old, headers, is_first } in held {
+            let Dirty { slot, sub, timestamp, .. } = self.writes.dirty[dirty as usize];
+            let (key, group) = self.cache.entry(slot);
+            let new = group.row(sub).and_then(|row| row.value.clone());
+            if old.is_none() && new.is_none() {
+                self.writes.dirty[dirty as usize].is_logged &= !is_first;
+                continue;
+            }
+            let key = name(key, sub).map_err(|error| self.serde_error("key", &error))?;
+            updates.push(Update { key, new, old, timestamp, headers });
+        }
+        Ok(updates)
     }
 
     pub(crate) fn dirty_bytes(&self) -> usize {
@@ -396,8 +408,9 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             grown += self.push_row(&mut rows, *slot, *sub)?;
             if rows.len_bytes() >= APPLY_BYTES {
                 // Without the position: until the last piece is there, a restart replays all of them.
+                let dropped = self.parts.format.before_apply(&mut rows);
                 rows.sort();
-                self.parts.backend.apply(&rows, &[], None)?;
+                self.parts.backend.apply(&rows, &dropped, None)?;
                 rows.clear();
             }
         }
@@ -482,7 +495,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         self.committed_end = None;
         self.restoring.clear();
         self.restored_end = None;
-        Ok(())
+        self.parts.format.opened(&*self.parts.backend)
     }
 
     pub(crate) fn checkpoint(&self) -> Option<Offset> {

@@ -25,6 +25,8 @@ pub(crate) struct HeldBack<V> {
     pub(crate) old: Option<V>,
     /// Headers of the record that made the last write.
     pub(crate) headers: Headers,
+    /// The first of these writes is also the first since the last commit.
+    pub(crate) is_first: bool,
 }
 
 /// The three lists. Every row in `held` is in `dirty`, because a commit flushes first.
@@ -65,17 +67,12 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         }
     }
 
-    /// Time of the record that is being processed.
-    #[inline]
-    pub(crate) fn timestamp(&self) -> i64 {
-        self.timestamp
-    }
-
     /// Notes that `row` is about to be written. `bytes` is what the row occupies.
     #[inline]
     pub(crate) fn mark(&mut self, row: &mut Row<V>, slot: u32, sub: S, bytes: usize, is_caching: bool) {
         let timestamp = self.timestamp;
-        if row.dirty == NONE {
+        let is_first = row.dirty == NONE;
+        if is_first {
             row.dirty = u32::try_from(self.dirty.len()).expect("fewer than 2^32 uncommitted rows");
             self.dirty.push(Dirty { slot, sub, held: NONE, is_logged: true, timestamp });
             self.dirty_bytes += bytes + size_of::<Dirty<S>>();
@@ -85,7 +82,7 @@ impl<S: Copy, V: Clone> Writes<S, V> {
             dirty.is_logged = true;
         }
         if is_caching {
-            self.hold_back(row, bytes);
+            self.hold_back(row, bytes, is_first);
         }
     }
 
@@ -97,15 +94,15 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         }
     }
 
-    fn hold_back(&mut self, row: &Row<V>, bytes: usize) {
-        let dirty = &mut self.dirty[row.dirty as usize];
-        if dirty.held == NONE {
-            dirty.held = u32::try_from(self.held.len()).expect("fewer than 2^32 held-back rows");
-            let held = HeldBack { dirty: row.dirty, old: row.value.clone(), headers: self.headers.clone() };
-            self.held.push(held);
+    fn hold_back(&mut self, row: &Row<V>, bytes: usize, is_first: bool) {
+        let entry = &mut self.dirty[row.dirty as usize];
+        if entry.held == NONE {
+            entry.held = u32::try_from(self.held.len()).expect("fewer than 2^32 held-back rows");
+            let (dirty, old, headers) = (row.dirty, row.value.clone(), self.headers.clone());
+            self.held.push(HeldBack { dirty, old, headers, is_first });
             self.held_bytes += bytes + size_of::<HeldBack<V>>();
         } else {
-            let held = &mut self.held[dirty.held as usize];
+            let held = &mut self.held[entry.held as usize];
             if !(self.headers.is_empty() && held.headers.is_empty()) {
                 held.headers = self.headers.clone();
             }

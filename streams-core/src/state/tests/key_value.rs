@@ -84,9 +84,11 @@ fn check(is_persistent: bool, is_caching: bool, is_logged: bool, ops: Vec<Op>) {
     }
     let mut stage = Stage::new(builder);
     let (mut committed, mut model) = (Model::new(), Model::new());
-    // What was written since the last drain: in this order, with the value before.
-    let mut held: Vec<(String, Option<i64>)> = Vec::new();
-    let mut written: Vec<String> = Vec::new();
+    // What was written since the last drain: in this order, with the value before, and whether it was already written
+    // since the last commit.
+    let mut held: Vec<(String, Option<i64>, bool)> = Vec::new();
+    // What was written since the last commit, and whether that concerns the changelog.
+    let mut written: Vec<(String, bool)> = Vec::new();
     for op in ops {
         let key = match op {
             Op::Put(key, _) | Op::PutIfAbsent(key, _) | Op::Delete(key) | Op::Add(key, _) => Some(name(key)),
@@ -95,11 +97,13 @@ fn check(is_persistent: bool, is_caching: bool, is_logged: bool, ops: Vec<Op>) {
         if let Some(key) = key
             && !(matches!(op, Op::PutIfAbsent(..)) && model.contains_key(&key))
         {
-            if !held.iter().any(|(other, _)| *other == key) {
-                held.push((key.clone(), model.get(&key).copied()));
+            let before = written.iter_mut().find(|(other, _)| *other == key);
+            if !held.iter().any(|(other, ..)| *other == key) {
+                held.push((key.clone(), model.get(&key).copied(), before.is_none()));
             }
-            if !written.contains(&key) {
-                written.push(key);
+            match before {
+                Some((_, is_logged)) => *is_logged = true,
+                None => written.push((key, true)),
             }
         }
         match op {
@@ -163,14 +167,26 @@ fn check(is_persistent: bool, is_caching: bool, is_logged: bool, ops: Vec<Op>) {
                 let updates = stage.store().take_updates().unwrap();
                 let updates: Vec<_> = updates.into_iter().map(|update| (update.key, update.old, update.new)).collect();
                 let now = |key: &String| model.get(key).copied();
-                let expected: Vec<_> = held.drain(..).map(|(key, old)| (key.clone(), old, now(&key))).collect();
-                assert_eq!(updates, if is_caching { expected } else { vec![] });
+                let mut expected = Vec::new();
+                for (key, old, is_first) in held.drain(..).filter(|_| is_caching) {
+                    match (old, now(&key)) {
+                        // Came and went unseen.
+                        (None, None) => {
+                            for (_, is_logged) in written.iter_mut().filter(|(other, _)| *other == key) {
+                                *is_logged &= !is_first;
+                            }
+                        }
+                        (old, new) => expected.push((key, old, new)),
+                    }
+                }
+                assert_eq!(updates, expected);
             }
             Op::Commit => {
                 stage.commit();
                 let logged: Vec<_> = stage.last_logged().into_iter().map(|row| (row.key, row.value)).collect();
                 let value = |key: &String| model.get(key).map(|value| value.to_be_bytes().to_vec());
-                let expected: Vec<_> = written.drain(..).map(|key| (key.clone().into_bytes(), value(&key))).collect();
+                let logs = written.drain(..).filter(|(_, is_logged)| *is_logged);
+                let expected: Vec<_> = logs.map(|(key, _)| (key.clone().into_bytes(), value(&key))).collect();
                 assert_eq!(logged, if is_logged { expected } else { vec![] });
                 committed = model.clone();
                 held.clear();

@@ -1,6 +1,8 @@
 //! What every kind of store must keep through commits, aborts, restarts and crashes, told by models.
 
 mod key_value;
+mod session;
+mod window;
 
 use std::{fs, path::Path, sync::Arc};
 

@@ -1,0 +1,197 @@
+//! Session stores.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::Stage;
+use crate::{
+    serde::{Window, Windowed, default_serde},
+    state::{SessionStore, StateStore, Stores, TypedStoreBuilder, ValueAndTimestamp},
+};
+
+const RETENTION_MS: i64 = 200_000;
+
+fn builder(is_persistent: bool, has_time_index: bool) -> TypedStoreBuilder<SessionStore<String, i64>> {
+    let retention = Duration::from_millis(RETENTION_MS as u64);
+    let mut supplier = match is_persistent {
+        true => Stores::persistent_session_store("store", retention),
+        false => Stores::in_memory_session_store("store", retention),
+    };
+    if has_time_index {
+        supplier = supplier.with_time_index();
+    }
+    Stores::session_store_builder(supplier, default_serde(), default_serde())
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(u8, Window, i64),
+    Remove(u8, Window),
+    Get(u8, Window),
+    Find(u8, i64, i64, bool),
+    FindEnding(i64, i64),
+    Commit,
+    Abort,
+    Flush,
+    Evict,
+    Restart,
+    Crash,
+}
+
+fn time() -> impl Strategy<Value = i64> {
+    prop_oneof![8 => 0i64..30, 1 => 30i64..90].prop_map(|tens| tens * 20_000)
+}
+
+fn session() -> impl Strategy<Value = Window> {
+    (time(), 0i64..4).prop_map(|(end, length)| Window::new((end - length * 20_000).max(0), end))
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = 0u8..4;
+    prop_oneof![
+        8 => (key.clone(), session(), -9i64..9).prop_map(|(k, s, v)| Op::Put(k, s, v)),
+        4 => (key.clone(), session()).prop_map(|(k, s)| Op::Remove(k, s)),
+        3 => (key.clone(), session()).prop_map(|(k, s)| Op::Get(k, s)),
+        5 => (key, time(), time(), any::<bool>()).prop_map(|(k, a, b, forward)| Op::Find(k, a, b, forward)),
+        2 => (time(), time()).prop_map(|(a, b)| Op::FindEnding(a, b)),
+        4 => Just(Op::Commit),
+        1 => Just(Op::Abort),
+        2 => Just(Op::Flush),
+        2 => Just(Op::Evict),
+        1 => Just(Op::Restart),
+        1 => Just(Op::Crash),
+    ]
+}
+
+fn name(key: u8) -> String {
+    "k".repeat(usize::from(key) + 1)
+}
+
+#[derive(Clone, Default)]
+struct Model {
+    /// By end, start, key.
+    rows: BTreeMap<(i64, i64, String), i64>,
+    stream_time: Option<i64>,
+}
+
+impl Model {
+    fn is_live(&self, end: i64) -> bool {
+        self.stream_time.is_none_or(|now| end > now - RETENTION_MS)
+    }
+
+    fn accept(&mut self, end: i64) -> bool {
+        self.stream_time = self.stream_time.max(Some(end));
+        self.is_live(end)
+    }
+}
+
+fn row(session: Window, key: u8) -> (i64, i64, String) {
+    (session.end, session.start, name(key))
+}
+
+fn check(is_persistent: bool, has_time_index: bool, ops: Vec<Op>) {
+    let mut stage = Stage::new(builder(is_persistent, has_time_index));
+    let (mut committed, mut model) = (Model::default(), Model::default());
+    for op in ops {
+        match op {
+            Op::Put(key, session, value) => {
+                let is_live = model.accept(session.end);
+                assert_eq!(stage.store().put(&name(key), session, value).unwrap(), is_live);
+                if is_live {
+                    model.rows.insert(row(session, key), value);
+                }
+            }
+            Op::Remove(key, session) => {
+                let expected = match model.accept(session.end) {
+                    true => model.rows.remove(&row(session, key)),
+                    false => None,
+                };
+                assert_eq!(stage.store().remove(&name(key), session).unwrap(), expected);
+            }
+            Op::Get(key, session) => {
+                let expected = model.rows.get(&row(session, key)).filter(|_| model.is_live(session.end));
+                assert_eq!(stage.store().get(&name(key), session).unwrap(), expected);
+            }
+            Op::Find(key, earliest_end, latest_start, forward) => {
+                let found = stage.store().find_sessions(&name(key), earliest_end, latest_start).unwrap();
+                let found = found.map(|(session, value)| (session, *value));
+                let found: Vec<_> = if forward { found.collect() } else { found.rev().collect() };
+                let mut expected: Vec<_> = model
+                    .rows
+                    .iter()
+                    .filter(|((end, start, other), _)| {
+                        *other == name(key) && *end >= earliest_end && *start <= latest_start && model.is_live(*end)
+                    })
+                    .map(|((end, start, _), value)| (Window::new(*start, *end), *value))
+                    .collect();
+                if !forward {
+                    expected.reverse();
+                }
+                assert_eq!(found, expected);
+            }
+            Op::FindEnding(from, to) => {
+                let found = stage.store().find_sessions_ending(from, to).unwrap();
+                let expected: Vec<_> = model
+                    .rows
+                    .iter()
+                    .filter(|((end, ..), _)| (from..=to).contains(end) && model.is_live(*end))
+                    .map(|((end, start, key), value)| (Windowed::new(key.clone(), Window::new(*start, *end)), *value))
+                    .collect();
+                assert_eq!(found, expected);
+            }
+            Op::Commit => {
+                stage.commit();
+                committed = model.clone();
+            }
+            Op::Flush => stage.store().flush().unwrap(),
+            Op::Evict => stage.store().evict_all(),
+            Op::Abort | Op::Restart | Op::Crash => {
+                match op {
+                    Op::Abort => stage.abort(),
+                    Op::Restart => stage.restart(),
+                    _ => stage.crash(),
+                }
+                model = committed.clone();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn sessions_live_as_long_as_they_are_retained(
+        is_persistent: bool, has_time_index: bool, ops in vec(op(), 1..80),
+    ) {
+        check(is_persistent, has_time_index, ops);
+    }
+}
+
+/// Bytes seen in changelogs of Apache Kafka Streams 4.3: `key | end (8) | start (8)`.
+#[test]
+fn a_session_is_logged_under_kafkas_key() {
+    let mut stage = Stage::new(builder(true, false));
+    stage.store().put(&"a".to_owned(), Window::new(20, 30), 1).unwrap();
+    stage.commit();
+    assert_eq!(stage.last_logged()[0].key, *b"a\0\0\0\0\0\0\0\x1e\0\0\0\0\0\0\0\x14");
+}
+
+#[test]
+fn a_session_with_headers_keeps_them() {
+    let supplier = Stores::persistent_session_store("store", Duration::from_secs(100));
+    let builder =
+        Stores::session_store_with_headers_builder(supplier, default_serde::<String>(), default_serde::<String>());
+    let mut stage = Stage::new(builder);
+    let mut value = ValueAndTimestamp::new("v".to_owned(), -1);
+    value.headers = super::headers(&["h"]);
+    let session = Window::new(1, 2);
+    stage.store().set_record_context(9, &super::headers(&[]));
+    stage.store().put(&"a".to_owned(), session, value.clone()).unwrap();
+    stage.commit();
+    let logged = &stage.last_logged()[0];
+    assert_eq!((logged.timestamp, &logged.headers), (9, &value.headers));
+    stage.crash();
+    assert_eq!(stage.store().get(&"a".to_owned(), session).unwrap(), Some(&value));
+}

@@ -1,0 +1,432 @@
+//! What window and session stores share: rows of a key by time, retained for a time.
+//!
+//! In the backend rows lie in segments of time, so that the oldest are dropped as a range, unseen:
+//!
+//! ```text
+//! 2 | segment (8) | length of key (4) | key | which row          a row
+//! 3 | time and key, in the order in which all keys are read      its entry in the index by time, if there is one
+//! 0 | 't'                                                        the store's stream time, its last sequence number
+//! ```
+
+use std::collections::BTreeSet;
+
+use log_store::{Headers, RecordView};
+
+use super::{
+    Update,
+    backend::{Backend, GROUP_ROW, KeyRange, META},
+    builder::{StoreContext, StoreOptions},
+    layer::{Codec, Direction, Format, Group, LoadError, LogRow, Many, Row, RowBuffer, RowStore},
+};
+use crate::{
+    Result,
+    serde::{Encoded, SerdeError, SharedSerde},
+};
+
+/// First byte of the entries of the index by time.
+const INDEX_ROW: u8 = 3;
+
+/// Key of the row that keeps the stream time and the last sequence number.
+const TIME_KEY: &[u8] = &[META, b't'];
+
+/// Segments are no shorter than this, as in Kafka Streams.
+const SEGMENT_MIN_MS: i64 = 60_000;
+
+/// Slots looked at for each write while rows that have just expired are swept out of memory.
+const SWEEP_SLOTS: u32 = 2;
+
+/// Which row of its key: the bytes are those that follow the key in Kafka's changelog.
+pub(super) trait TimedSub: Copy + Ord {
+    const BYTES: usize;
+
+    /// The time that decides on retention.
+    fn time(self) -> i64;
+
+    /// Appends the bytes.
+    fn write(self, out: &mut Vec<u8>);
+
+    /// Reads [`Self::BYTES`] bytes.
+    fn read(bytes: &[u8]) -> Option<Self>;
+
+    /// Appends the index entry without its first byte. Entries are ordered as rows of all keys are read.
+    fn write_index(self, key: &[u8], out: &mut Vec<u8>);
+
+    /// Reads an index entry without its first byte.
+    fn read_index(entry: &[u8]) -> Option<(Self, &[u8])>;
+
+    /// The greatest sequence number of rows up to this one; 0 if rows have none.
+    fn sequence(self) -> u32 {
+        0
+    }
+}
+
+/// How long rows live, and how they lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retention {
+    pub(super) retention_ms: i64,
+    pub(super) has_time_index: bool,
+}
+
+/// The layout of window and session stores.
+pub(super) struct TimedFormat<S, V> {
+    codec: Box<dyn Codec<V>>,
+    retention: Retention,
+    segment_ms: i64,
+    /// The greatest time ever written; `None` before the first.
+    stream_time: Option<i64>,
+    /// The greatest sequence number ever given.
+    pub(super) sequence: u32,
+    /// Segments that have rows in the backend.
+    segments: BTreeSet<i64>,
+    kind: std::marker::PhantomData<fn() -> S>,
+}
+
+impl<S: TimedSub, V> TimedFormat<S, V> {
+    fn new(codec: Box<dyn Codec<V>>, retention: Retention) -> Self {
+        TimedFormat {
+            codec,
+            retention,
+            segment_ms: (retention.retention_ms / 2).max(SEGMENT_MIN_MS),
+            stream_time: None,
+            sequence: 0,
+            segments: BTreeSet::new(),
+            kind: std::marker::PhantomData,
+        }
+    }
+
+    /// Rows before this time have expired.
+    pub(super) fn live_from(&self) -> i64 {
+        self.stream_time.map_or(i64::MIN, |time| time.saturating_sub(self.retention.retention_ms).saturating_add(1))
+    }
+
+    /// Time has come to `time`. True if a segment has expired by that.
+    fn advance(&mut self, time: i64) -> bool {
+        if self.stream_time.is_some_and(|now| now >= time) {
+            return false;
+        }
+        let before = self.segment_of(self.live_from());
+        self.stream_time = Some(time);
+        self.segment_of(self.live_from()) > before
+    }
+
+    fn segment_of(&self, time: i64) -> i64 {
+        time.div_euclid(self.segment_ms)
+    }
+
+    fn group_key(segment: i64, key: &[u8], out: &mut Vec<u8>) {
+        out.push(GROUP_ROW);
+        out.extend_from_slice(&segment.to_be_bytes());
+        out.extend_from_slice(&u32::try_from(key.len()).expect("a key is below 4 GiB").to_be_bytes());
+        out.extend_from_slice(key);
+    }
+
+    /// Takes a row of the backend apart.
+    fn read_row(row: &[u8]) -> Option<(S, &[u8])> {
+        let split = row.len().checked_sub(S::BYTES)?;
+        Some((S::read(&row[split..])?, row.get(13..split)?))
+    }
+
+    /// The segment of a row of the backend; `None` for other rows.
+    fn segment_in(row: &[u8]) -> Option<i64> {
+        let (kind, rest) = row.split_first()?;
+        let segment = rest.first_chunk().copied().map(i64::from_be_bytes);
+        segment.filter(|_| *kind == GROUP_ROW)
+    }
+
+    fn find_segments(&mut self, backend: &dyn Backend) -> Result<()> {
+        self.segments.clear();
+        let mut from = vec![GROUP_ROW];
+        loop {
+            let rows = backend.scan(&from, Some(&[GROUP_ROW + 1]), Direction::Forward)?;
+            let Some(segment) = rows.row().and_then(|(row, _)| Self::segment_in(row)) else { return Ok(()) };
+            self.segments.insert(segment);
+            from.truncate(1);
+            from.extend_from_slice(&segment.wrapping_add(1).to_be_bytes());
+        }
+    }
+
+    /// Reads rows of the backend, of all keys, with times from `from` to `to`.
+    fn stored_between(&self, backend: &dyn Backend, from: i64, to: i64, found: &mut BTreeSet<Vec<u8>>) -> Result<()> {
+        let mut index = Vec::new();
+        if self.retention.has_time_index {
+            let first = [&[INDEX_ROW][..], &from.max(0).to_be_bytes()].concat();
+            // The greatest time has no next one; no row of the index is at it either way.
+            let end = [&[INDEX_ROW][..], &to.saturating_add(1).max(0).to_be_bytes()].concat();
+            let mut rows = backend.scan(&first, Some(&end), Direction::Forward)?;
+            while let Some((row, _)) = rows.row() {
+                if S::read_index(&row[1..]).is_some_and(|(sub, _)| (from..=to).contains(&sub.time())) {
+                    found.insert(row[1..].to_vec());
+                }
+                rows.advance()?;
+            }
+            return Ok(());
+        }
+        for segment in self.segments.range(self.segment_of(from)..=self.segment_of(to)) {
+            let mut prefix = vec![GROUP_ROW];
+            prefix.extend_from_slice(&segment.to_be_bytes());
+            let mut rows = backend.scan(&prefix, super::backend::prefix_end(&prefix).as_deref(), Direction::Forward)?;
+            while let Some((row, _)) = rows.row() {
+                if let Some((sub, key)) = Self::read_row(row)
+                    && (from..=to).contains(&sub.time())
+                {
+                    index.clear();
+                    sub.write_index(key, &mut index);
+                    found.insert(index.clone());
+                }
+                rows.advance()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: TimedSub, V> Format for TimedFormat<S, V> {
+    type Value = V;
+    type Sub = S;
+    type Group = Many<S, V>;
+
+    fn codec(&self) -> &dyn Codec<V> {
+        &*self.codec
+    }
+
+    fn row_key(&self, key: &[u8], sub: S, out: &mut Vec<u8>) {
+        Self::group_key(self.segment_of(sub.time()), key, out);
+        sub.write(out);
+    }
+
+    fn log_key(&self, key: &[u8], sub: S, out: &mut Vec<u8>) {
+        out.extend_from_slice(key);
+        sub.write(out);
+    }
+
+    fn read_log<'k>(&self, record: &RecordView<'k>) -> Option<LogRow<'k, S>> {
+        let key = record.key?;
+        let split = key.len().checked_sub(S::BYTES)?;
+        Some(LogRow { sub: S::read(&key[split..])?, key: &key[..split] })
+    }
+
+    fn load(&self, backend: &dyn Backend, key: &[u8], scratch: &mut Vec<u8>) -> Result<Many<S, V>, LoadError> {
+        let live_from = self.live_from();
+        let mut group = Many::default();
+        for segment in self.segments.range(self.segment_of(live_from)..) {
+            scratch.clear();
+            Self::group_key(*segment, key, scratch);
+            let mut rows = backend.scan_group(scratch)?;
+            while let Some((row, value)) = rows.row() {
+                if let Some((sub, _)) = Self::read_row(row)
+                    && sub.time() >= live_from
+                {
+                    let decoded = self.codec.from_row(value)?;
+                    group.rows.push((sub, Row::clean(Some(decoded), value.len())));
+                }
+                rows.advance()?;
+            }
+        }
+        group.rows.sort_unstable_by_key(|(sub, _)| *sub);
+        Ok(group)
+    }
+
+    fn restores(&mut self, row: &LogRow<'_, S>) -> bool {
+        self.advance(row.sub.time());
+        self.sequence = self.sequence.max(row.sub.sequence());
+        !self.is_expired(row.sub)
+    }
+
+    fn is_expired(&self, sub: S) -> bool {
+        sub.time() < self.live_from()
+    }
+
+    fn before_apply(&mut self, rows: &mut RowBuffer) -> Vec<KeyRange> {
+        let mut last = None;
+        for (row, _) in rows.iter() {
+            let segment = Self::segment_in(row);
+            if segment != last {
+                self.segments.extend(segment);
+                last = segment;
+            }
+        }
+        let Some(stream_time) = self.stream_time else { return Vec::new() };
+        let mut state = stream_time.to_be_bytes().to_vec();
+        state.extend_from_slice(&self.sequence.to_be_bytes());
+        rows.push_bytes(TIME_KEY, Some(&state));
+        let live_from = self.live_from();
+        let first_live = self.segment_of(live_from);
+        let live = self.segments.split_off(&first_live);
+        let expired = std::mem::replace(&mut self.segments, live);
+        let Some(first) = expired.first() else { return Vec::new() };
+        let bound = |kind: u8, at: i64| [&[kind][..], &at.to_be_bytes()].concat();
+        let mut dropped = vec![(bound(GROUP_ROW, *first), bound(GROUP_ROW, first_live))];
+        if self.retention.has_time_index {
+            dropped.push((vec![INDEX_ROW], bound(INDEX_ROW, first_live.saturating_mul(self.segment_ms).max(0))));
+        }
+        dropped
+    }
+
+    fn index_row(&self, key: &[u8], sub: S, out: &mut Vec<u8>) -> bool {
+        if self.retention.has_time_index {
+            out.push(INDEX_ROW);
+            sub.write_index(key, out);
+        }
+        self.retention.has_time_index
+    }
+
+    fn opened(&mut self, backend: &dyn Backend) -> Result<()> {
+        let mut row = TIME_KEY.to_vec();
+        (self.stream_time, self.sequence) = (None, 0);
+        if backend.get(&mut row)?
+            && let Some((time, sequence)) = row[TIME_KEY.len()..].split_first_chunk()
+        {
+            self.stream_time = Some(i64::from_be_bytes(*time));
+            self.sequence = sequence.try_into().map_or(0, u32::from_be_bytes);
+        }
+        self.find_segments(backend)
+    }
+}
+
+/// The rows of a window or session store, under typed keys.
+pub(super) struct TimedRows<K, S: TimedSub, V> {
+    pub(super) rows: RowStore<TimedFormat<S, V>>,
+    key_serde: SharedSerde<K>,
+    /// The key of the call under way, serialised.
+    key: Vec<u8>,
+    /// The next slot to look at for rows that have expired; none is left at the end of the slots.
+    sweep: u32,
+}
+
+impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, S, V> {
+    pub(super) fn open(
+        options: &StoreOptions,
+        context: &StoreContext,
+        retention: Retention,
+        key_serde: &SharedSerde<K>,
+        codec: impl Codec<V> + 'static,
+    ) -> Result<Self> {
+        let rows = context.open(options, TimedFormat::new(Box::new(codec), retention))?;
+        Ok(TimedRows { rows, key_serde: SharedSerde::clone(key_serde), key: Vec::new(), sweep: u32::MAX })
+    }
+
+    /// The slot of `key`, with all its live rows.
+    #[inline]
+    pub(super) fn find(&mut self, key: &K) -> Result<u32> {
+        self.key.clear();
+        match self.key_serde.serialize(key, &mut self.key) {
+            Ok(Encoded::Bytes) => {}
+            Ok(Encoded::Null) => return Err(self.rows.serde_error("key", &SerdeError::new("it is null"))),
+            Err(error) => return Err(self.rows.serde_error("key", &error)),
+        }
+        self.rows.find_or_load(&self.key)
+    }
+
+    /// The slot of `key`, for a write at `sub`; `None` if that has expired.
+    #[inline]
+    pub(super) fn find_live(&mut self, key: &K, sub: S) -> Result<Option<u32>> {
+        if self.rows.format_mut().advance(sub.time()) {
+            self.sweep = 0;
+        }
+        if self.rows.format().is_expired(sub) {
+            return Ok(None);
+        }
+        let slot = self.find(key)?;
+        self.drop_expired(slot);
+        if self.sweep < self.rows.slots() {
+            self.sweep_on();
+        }
+        Ok(Some(slot))
+    }
+
+    /// The live rows of a slot from `from` to `to`.
+    pub(super) fn between(&self, slot: u32, from: S, to: S) -> impl DoubleEndedIterator<Item = (S, &V)> {
+        let live_from = self.rows.format().live_from();
+        let group = self.rows.group(slot);
+        let rows = match group.lower_bound(from) {
+            first if from <= to => &group.rows[first..],
+            _ => &[],
+        };
+        let end = rows.partition_point(|(sub, _)| *sub <= to);
+        let live = move |(sub, row): &'_ (S, Row<V>)| sub.time() >= live_from && row.value.is_some();
+        rows[..end].iter().filter(move |row| live(row)).filter_map(|(sub, row)| Some((*sub, row.value.as_ref()?)))
+    }
+
+    /// Rows of all keys with times from `from` to `to`, in the order of the index by time.
+    pub(super) fn all_between(&mut self, from: i64, to: i64) -> Result<Vec<(K, S, V)>> {
+        let from = from.max(self.rows.format().live_from());
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let mut found = BTreeSet::new();
+        let mut entry = Vec::new();
+        let mut add = |key: &[u8], sub: S| {
+            entry.clear();
+            sub.write_index(key, &mut entry);
+            if !found.contains(&entry) {
+                found.insert(entry.clone());
+            }
+        };
+        let in_range = |sub: &S| (from..=to).contains(&sub.time());
+        if self.rows.is_complete() && !self.rows.format().retention.has_time_index {
+            for slot in 0..self.rows.slots() {
+                for (sub, _) in self.rows.slot(slot).into_iter().flat_map(|group| &group.rows) {
+                    if in_range(sub) {
+                        add(self.rows.key_of(slot), *sub);
+                    }
+                }
+            }
+        } else {
+            for (slot, sub) in self.rows.pending().filter(|(_, sub)| in_range(sub)) {
+                add(self.rows.key_of(slot), sub);
+            }
+            self.rows.format().stored_between(self.rows.backend(), from, to, &mut found)?;
+        }
+        let mut rows = Vec::with_capacity(found.len());
+        for entry in found {
+            let Some((sub, key)) = S::read_index(&entry) else { continue };
+            let slot = self.rows.find_or_load(key)?;
+            if let Some(value) = self.rows.group(slot).row(sub).and_then(|row| row.value.clone()) {
+                rows.push((self.read_key(key)?, sub, value));
+            }
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn read_key(&self, bytes: &[u8]) -> Result<K> {
+        self.key_serde.deserialize(Some(bytes)).map_err(|error| self.rows.serde_error("stored key", &error))
+    }
+
+    /// What caching held back.
+    pub(super) fn take_updates<T>(&mut self, name: impl Fn(K, S) -> T) -> Result<Vec<Update<T, V>>> {
+        let key_serde = SharedSerde::clone(&self.key_serde);
+        self.rows.take_updates(|key, sub| Ok(name(key_serde.deserialize(Some(key))?, sub)))
+    }
+
+    /// Drops rows of a slot that have expired. They are the first ones.
+    #[inline]
+    fn drop_expired(&mut self, slot: u32) {
+        let live_from = self.rows.format().live_from();
+        if self.rows.group(slot).rows.first().is_some_and(|(sub, row)| sub.time() < live_from && !row.is_pending()) {
+            self.rows.tidy(slot, |group| {
+                let live = |(sub, row): &(S, Row<V>)| sub.time() >= live_from || row.is_pending();
+                let expired = group.rows.iter().position(live).unwrap_or(group.rows.len());
+                group.rows.drain(..expired);
+            });
+        }
+    }
+
+    /// Looks at a few slots more for rows that have expired.
+    #[cold]
+    fn sweep_on(&mut self) {
+        let end = self.sweep.saturating_add(SWEEP_SLOTS).min(self.rows.slots());
+        for slot in self.sweep..end {
+            if self.rows.slot(slot).is_some() {
+                self.drop_expired(slot);
+                if self.rows.group(slot).rows.is_empty() && self.rows.key_of(slot) != self.key {
+                    self.rows.forget(slot);
+                }
+            }
+        }
+        self.sweep = if end < self.rows.slots() { end } else { u32::MAX };
+    }
+
+    pub(super) fn set_context(&mut self, timestamp: i64, headers: &Headers) {
+        self.rows.set_context(timestamp, headers);
+    }
+}
