@@ -63,6 +63,27 @@ impl<'a, KOut, VOut> ProcessorContext<'a, KOut, VOut> {
         self.at.forward(record)
     }
 
+    /// As [`ProcessorContext::forward`], for a record that waited in a buffer: what it passes through sees where it came
+    /// from ([`ProcessorContext::record_metadata`]) instead of the record that is being processed.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessorContext::forward`].
+    pub fn forward_buffered(
+        &mut self,
+        came_from: Option<&RecordMetadata>,
+        record: Record<KOut, VOut>,
+    ) -> ProcessResult
+    where
+        KOut: Clone + 'static,
+        VOut: Clone + 'static,
+    {
+        let current = self.at.task.set_record_metadata(came_from);
+        let result = self.at.forward(record);
+        self.at.task.set_record_metadata(current.as_ref());
+        result
+    }
+
     /// Passes a record to one child.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use log_store::{Headers, TopicPartition};
+use log_store::{Headers, TopicName, TopicPartition};
 
 use super::{
     TaskId,
@@ -289,6 +289,16 @@ impl TaskContext {
             partition: partition.partition,
             offset: self.origin.offset,
         })
+    }
+
+    /// The current record is now one that came from elsewhere. Gives back where the one before came from.
+    pub(crate) fn set_record_metadata(&mut self, metadata: Option<&RecordMetadata>) -> Option<RecordMetadata> {
+        let before = self.record_metadata();
+        // The name was a topic's when the record came; what no topic can be called is no origin.
+        self.origin.partition =
+            metadata.and_then(|of| Some(TopicPartition::new(TopicName::new(&of.topic).ok()?, of.partition)));
+        self.origin.offset = metadata.map_or(-1, |of| of.offset);
+        before
     }
 
     #[inline]

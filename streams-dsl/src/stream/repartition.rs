@@ -48,9 +48,6 @@ impl<K: Data, V: Data> KStream<K, V> {
         let key_serde = repartitioned.key_serde.or_else(|| self.key_serde.clone());
         let value_serde = repartitioned.value_serde.or_else(|| self.value_serde.clone());
         let mut graph = self.place.graph.lock();
-        if repartitioned.partitions == Some(0) {
-            graph.refuse("a repartition topic must have at least 1 partition");
-        }
         let (prefix, is_named) = match repartitioned.name {
             Some(name) => {
                 graph.check_name(&name);
