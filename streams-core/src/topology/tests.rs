@@ -268,11 +268,6 @@ mod rules {
     }
 
     #[test]
-    fn a_topology_reads_something() {
-        check(&Topology::new(), &["nothing is read"]);
-    }
-
-    #[test]
     fn names_are_taken_once() {
         check(&topology("source a a\nsink a < a out"), &["node a is already added"]);
         check(&topology("source a a\nsource b a"), &["topic a is read by a and by b"]);

@@ -15,8 +15,7 @@ use crate::{Error, Result, state::Changelog};
 /// A rule adds a sentence for each violation: what is wrong, where, and how to mend it.
 type Rule = fn(&Topology, &mut Vec<String>);
 
-const RULES: [Rule; 11] = [
-    something_is_read,
+const RULES: [Rule; 10] = [
     node_names_are_unique,
     parents_are_known_and_can_forward,
     edges_have_one_type,
@@ -55,12 +54,6 @@ impl Topology {
 
     pub(crate) fn is_global_source(&self, name: &str) -> bool {
         self.global_sources.iter().any(|source| source == name)
-    }
-}
-
-fn something_is_read(topology: &Topology, violations: &mut Vec<String>) {
-    if topology.sources().next().is_none() {
-        violations.push("nothing is read: add a source with at least one topic, or a global store".to_owned());
     }
 }
 
