@@ -103,9 +103,11 @@ fn read_topics(parts: &[PartTopics], mut counts: BTreeMap<TopicName, u32>) -> BT
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use log_store::{
-        Offset, Result as LogResult, TopicPartition,
-        client::{CommittedOffset, OffsetSpec, TopicDescription},
+        client::LogClient,
+        embedded::{EmbeddedLog, LogConfig, storage::MemoryDirectory},
     };
 
     use super::*;
@@ -114,68 +116,13 @@ mod tests {
         topology::{Sink, Source, TopicPattern},
     };
 
-    /// Topics with their partitions and settings, and nothing else.
-    #[derive(Default)]
-    struct Topics(BTreeMap<TopicName, NewTopic>);
-
-    impl Topics {
-        fn with(topics: &[(&str, u32)]) -> Self {
-            let topics = topics.iter().map(|(topic, partitions)| NewTopic::new(name(topic), *partitions));
-            Topics(topics.map(|topic| (topic.name.clone(), topic)).collect())
-        }
-
-        fn list(&self) -> Vec<String> {
-            self.0.values().map(|topic| format!("{} {}", topic.name, topic.partitions)).collect()
-        }
-    }
-
-    impl Admin for Topics {
-        fn create_topics(&mut self, topics: &[NewTopic]) -> LogResult<()> {
-            for topic in topics {
-                if self.0.contains_key(&topic.name) {
-                    return Err(log_store::Error::TopicExists { name: topic.name.to_string() });
-                }
-                self.0.insert(topic.name.clone(), topic.clone());
-            }
-            Ok(())
-        }
-
-        fn list_topics(&mut self) -> LogResult<Vec<TopicName>> {
-            Ok(self.0.keys().cloned().collect())
-        }
-
-        fn describe_topic(&mut self, topic: &TopicName) -> LogResult<Option<TopicDescription>> {
-            Ok(self.0.get(topic).map(|topic| TopicDescription {
-                name: topic.name.clone(),
-                topic_id: [0; 16],
-                partitions: topic.partitions,
-                config: topic.config.clone(),
-            }))
-        }
-
-        fn delete_topics(&mut self, _: &[TopicName]) -> LogResult<()> {
-            unreachable!()
-        }
-
-        fn list_offset(&mut self, _: &TopicPartition, _: OffsetSpec) -> LogResult<Option<Offset>> {
-            unreachable!()
-        }
-
-        fn delete_records(&mut self, _: &[(TopicPartition, Offset)]) -> LogResult<()> {
-            unreachable!()
-        }
-
-        fn group_offsets(&mut self, _: &str) -> LogResult<Vec<(TopicPartition, CommittedOffset)>> {
-            unreachable!()
-        }
-
-        fn alter_group_offsets(&mut self, _: &str, _: &[(TopicPartition, CommittedOffset)]) -> LogResult<()> {
-            unreachable!()
-        }
-
-        fn delete_group(&mut self, _: &str) -> LogResult<()> {
-            unreachable!()
-        }
+    /// A log with these topics.
+    fn log(topics: &[(&str, u32)]) -> Box<dyn Admin> {
+        let log = EmbeddedLog::open_in(Arc::new(MemoryDirectory::default()), LogConfig::default()).unwrap();
+        let mut admin = log.admin().unwrap();
+        let topics = topics.iter().map(|(topic, partitions)| NewTopic::new(name(topic), *partitions));
+        admin.create_topics(&topics.collect::<Vec<_>>()).unwrap();
+        admin
     }
 
     fn name(text: &str) -> TopicName {
@@ -194,31 +141,31 @@ mod tests {
         topology
     }
 
-    fn prepare_on(topology: &Topology, topics: &mut Topics) -> Result<BTreeMap<TopicName, u32>> {
-        let config = StreamsConfig::builder("app").state_dir("unused").topic_setting("min.insync.replicas", "2");
-        prepare(topology, &TopicSettings::of(&config.build()?), topics)
+    fn prepare_on(topology: &Topology, admin: &mut dyn Admin) -> Result<BTreeMap<TopicName, u32>> {
+        let config = StreamsConfig::builder("app").state_dir("unused").topic_setting("segment.ms", "7");
+        prepare(topology, &TopicSettings::of(&config.build()?), admin)
     }
 
     #[track_caller]
     fn check_refused(topology: &Topology, topics: &[(&str, u32)], texts: &[&str]) {
-        let mut topics = Topics::with(topics);
-        let before = topics.list();
-        let error = prepare_on(topology, &mut topics).expect_err("refused").to_string();
+        let mut admin = log(topics);
+        let before = admin.list_topics().unwrap();
+        let error = prepare_on(topology, &mut *admin).expect_err("refused").to_string();
         for text in texts {
             assert!(error.contains(text), "{text:?} is not in {error}");
         }
-        assert_eq!(topics.list(), before, "nothing is created");
+        assert_eq!(admin.list_topics().unwrap(), before, "nothing is created");
     }
 
     #[test]
     fn a_missing_topic_is_created_once_with_its_settings() {
-        let mut topics = Topics::with(&[("in", 2), ("more-a", 3), ("other", 9)]);
-        let counts = prepare_on(&topology(), &mut topics).unwrap();
+        let mut admin = log(&[("in", 2), ("more-a", 3), ("other", 9)]);
+        let counts = prepare_on(&topology(), &mut *admin).unwrap();
         let expected = [(name("app-x-repartition"), 3), (name("in"), 2), (name("more-a"), 3)];
         assert_eq!(counts, BTreeMap::from(expected.clone()));
-        let settings = &topics.0[&name("app-x-repartition")].config;
-        assert_eq!((&*settings["retention.ms"], &*settings["min.insync.replicas"]), ("-1", "2"));
-        assert_eq!(prepare_on(&topology(), &mut topics).unwrap(), BTreeMap::from(expected));
+        let settings = admin.describe_topic(&name("app-x-repartition")).unwrap().expect("created").config;
+        assert_eq!((&*settings["retention.ms"], &*settings["segment.ms"]), ("-1", "7"));
+        assert_eq!(prepare_on(&topology(), &mut *admin).unwrap(), BTreeMap::from(expected));
     }
 
     #[test]

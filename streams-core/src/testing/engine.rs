@@ -74,7 +74,6 @@ impl Engine {
         let plan = TopicPlan::of(topology, &settings, extra_topics.iter())?;
         let sources = plan.parts.iter().flat_map(|part| &part.sources);
         let existing: BTreeMap<TopicName, u32> = sources.chain(extra_topics).map(|topic| (topic.clone(), 1)).collect();
-        plan.partition_counts(&existing)?;
 
         let (global, main): (Vec<_>, Vec<_>) = subtopologies(topology).into_iter().partition(|part| part.is_global);
         let parts = [SubTopology::merged(&main), SubTopology::merged(&global)];
