@@ -1,8 +1,11 @@
 //! Scenarios of the embedded log, in one binary.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod crash;
 mod disk;
 mod groups;
 mod log;
 mod support;
+mod transaction_model;
 mod transactions;

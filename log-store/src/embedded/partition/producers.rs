@@ -11,7 +11,7 @@ use crate::{
         log_shared::now_ms,
         producer_state::{Aborted, OpenTransaction, ProducerStates, Stamp, TransactionEnd, Verdict},
         segment::{Segment, recovery, transaction_index},
-        storage::{OpenMode, SegmentFile, read_small},
+        storage::{OpenMode, SegmentFile, read_small, write_atomically},
     },
 };
 
@@ -202,7 +202,7 @@ impl Partition {
         for segment in segments.iter() {
             producers.aborted.extend(transaction_index::read(directory, &segment.path("txnindex"))?);
         }
-        if from < log_end {
+        if from < log_end || producers.aborted.iter().any(|aborted| aborted.last >= from) {
             self.replay_from(segments, &mut producers, from)?;
         }
         Ok(producers)
@@ -210,10 +210,11 @@ impl Partition {
 
     fn replay_from(&self, segments: &mut [Segment], producers: &mut Producers, from: Offset) -> Result<()> {
         let directory = &*self.shared.directory;
+        let known = producers.aborted.len();
         producers.aborted.retain(|aborted| aborted.last < from);
+        let is_shorter = producers.aborted.len() < known;
         let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
         for segment in &mut segments[first..] {
-            let before = producers.aborted.len();
             let path = segment.located(directory);
             let range = recovery::Range {
                 from: segment.position_before(directory, from)?,
@@ -232,10 +233,11 @@ impl Partition {
             if let Some(malformed) = scanned.stopped {
                 return Err(malformed.at(path, scanned.position));
             }
-            let old = producers.aborted[..before].iter().filter(|aborted| aborted.last >= segment.base).count();
-            if producers.aborted.len() > before || old > 0 {
-                let fresh = &producers.aborted[before..];
-                transaction_index::write(directory, &segment.path("txnindex"), old, fresh)?;
+            let first = producers.aborted.partition_point(|aborted| aborted.last < segment.base);
+            if first < producers.aborted.len() || is_shorter {
+                // Durable: from here on a snapshot may say that these batches need not be read again.
+                let bytes = transaction_index::encode(&producers.aborted[first..]);
+                write_atomically(directory, &segment.path("txnindex"), &bytes)?;
             }
         }
         Ok(())

@@ -22,8 +22,8 @@ pub(crate) fn read(directory: &dyn Directory, path: &str) -> Result<Vec<Aborted>
     Ok(entries)
 }
 
-/// Writes `entries` behind the first `stored` ones, and cuts what was there. Not synced.
-pub(crate) fn write(directory: &dyn Directory, path: &str, stored: usize, entries: &[Aborted]) -> Result<()> {
+/// The bytes of entries.
+pub(crate) fn encode(entries: &[Aborted]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
     for entry in entries {
         bytes.extend(VERSION.to_be_bytes());
@@ -32,6 +32,12 @@ pub(crate) fn write(directory: &dyn Directory, path: &str, stored: usize, entrie
             bytes.extend(offset.as_i64().to_be_bytes());
         }
     }
+    bytes
+}
+
+/// Writes `entries` behind the first `stored` ones, and cuts what was there. Not synced.
+pub(crate) fn write(directory: &dyn Directory, path: &str, stored: usize, entries: &[Aborted]) -> Result<()> {
+    let bytes = encode(entries);
     let position = (stored * ENTRY_BYTES) as u64;
     let write = || {
         let file = directory.open(path, OpenMode::Create)?;
