@@ -3,87 +3,45 @@
 //! Keys and values are texts that may be null; counts are `i64`. Functions applied to windowed keys see the inner key.
 
 mod aggregate;
+mod join;
+mod node;
 mod op;
+mod process;
 mod stream;
 mod table;
+mod windows;
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use node::{Key, Node, Shown};
 use op::Op;
 use serde_json::Value;
-use streams_core::topology::Topology;
+use streams_core::Error;
 use streams_dsl::prelude::*;
 
 use crate::functions::{self, Fn2, Text};
-
-/// What an operation gave, under its id.
-#[derive(Clone)]
-enum Node {
-    Stream(KStream<Text, Text>),
-    CountStream(KStream<Text, Option<i64>>),
-    Table(KTable<Text, Text>),
-    Counts(KTable<Text, i64>),
-    Grouped(KGroupedStream<Text, Text>),
-}
-
-/// A key, plain or windowed.
-trait Key: Data {
-    /// The key without its window.
-    fn inner(&self) -> Option<&str>;
-
-    /// The function `key_fn`, which gives a plain key.
-    fn key_function(op: Op<'_>) -> impl Fn(&Self, Option<&str>) -> Text + Send + Sync + 'static;
-}
-
-impl Key for Text {
-    fn inner(&self) -> Option<&str> {
-        self.as_deref()
-    }
-
-    fn key_function(op: Op<'_>) -> impl Fn(&Self, Option<&str>) -> Text + Send + Sync + 'static {
-        let mapper = key_function(op);
-        move |key, value| mapper(key.as_deref(), value)
-    }
-}
-
-/// A value as functions see it.
-trait Shown: Data {
-    fn shown(&self) -> Option<Cow<'_, str>>;
-}
-
-impl Shown for Text {
-    fn shown(&self) -> Option<Cow<'_, str>> {
-        self.as_deref().map(Cow::Borrowed)
-    }
-}
-
-impl Shown for i64 {
-    fn shown(&self) -> Option<Cow<'_, str>> {
-        Some(Cow::Owned(self.to_string()))
-    }
-}
-
-impl Shown for Option<i64> {
-    fn shown(&self) -> Option<Cow<'_, str>> {
-        self.map(|count| Cow::Owned(count.to_string()))
-    }
-}
 
 /// Builds the topology of `program`.
 ///
 /// # Errors
 ///
 /// If it is refused.
-pub(crate) fn build(program: &[Value], config: &BTreeMap<String, String>) -> streams_core::Result<Topology> {
-    let mut program_so_far =
-        Program { builder: StreamsBuilder::with_config(topology_config(config)?), results: BTreeMap::new() };
+pub(crate) fn build(program: &[Value], config: &BTreeMap<String, String>) -> Result<Topology, Error> {
+    let mut described = Program {
+        builder: StreamsBuilder::with_config(topology_config(config)?),
+        results: BTreeMap::new(),
+        added_stores: BTreeSet::new(),
+    };
     for op in program {
-        program_so_far.apply(Op(op));
+        described.apply(Op(op))?;
     }
-    program_so_far.builder.build()
+    described.builder.build()
 }
 
-fn topology_config(config: &BTreeMap<String, String>) -> streams_core::Result<TopologyConfig> {
+fn topology_config(config: &BTreeMap<String, String>) -> Result<TopologyConfig, Error> {
     // The test driver of the JVM sets both throttles to 0.
     let mut built = TopologyConfig {
         emit_interval: Duration::ZERO,
@@ -112,15 +70,22 @@ fn topology_config(config: &BTreeMap<String, String>) -> streams_core::Result<To
 struct Program {
     builder: StreamsBuilder,
     results: BTreeMap<String, Node>,
+    /// Stores that were added for processors.
+    added_stores: BTreeSet<String>,
 }
 
 impl Program {
-    fn apply(&mut self, op: Op<'_>) {
+    fn apply(&mut self, op: Op<'_>) -> Result<(), Error> {
         match op.need("op") {
             "stream" | "filter" | "filter_not" | "map" | "map_values" | "flat_map" | "flat_map_values"
             | "select_key" | "peek" | "foreach" | "merge" | "split" | "repartition" | "to" => stream::apply(self, op),
-            "table" | "to_stream" => table::apply(self, op),
-            "group_by_key" | "group_by" | "count" | "reduce" | "aggregate" => aggregate::apply(self, op),
+            "table" | "global_table" | "to_table" | "to_stream" | "suppress" => table::apply(self, op),
+            "group_by_key" | "group_by" | "group_table" | "windowed_by" | "count" | "reduce" | "aggregate"
+            | "cogroup" => aggregate::apply(self, op),
+            "stream_stream_join" | "stream_table_join" | "stream_global_join" | "table_table_join" | "fk_join" => {
+                join::apply(self, op)
+            }
+            "process" | "process_values" => process::apply(self, op),
             other => panic!("unknown operation {other:?}"),
         }
     }
@@ -130,8 +95,9 @@ impl Program {
         self.results.get(id).unwrap_or_else(|| panic!("no result is called {id:?}")).clone()
     }
 
-    fn keep(&mut self, op: Op<'_>, node: Node) {
+    fn keep(&mut self, op: Op<'_>, node: Node) -> Result<(), Error> {
         self.results.insert(op.need("id").to_owned(), node);
+        Ok(())
     }
 
     /// The stream of texts in `field`.
@@ -139,6 +105,14 @@ impl Program {
         match self.node(op, field) {
             Node::Stream(stream) => stream,
             _ => panic!("{} is no stream of texts", op.need(field)),
+        }
+    }
+
+    /// The table of texts in `field`.
+    fn table(&self, op: Op<'_>, field: &str) -> KTable<Text, Text> {
+        match self.node(op, field) {
+            Node::Table(table) => table,
+            _ => panic!("{} is no table of texts", op.need(field)),
         }
     }
 }
@@ -159,15 +133,15 @@ macro_rules! named_or_not {
 use named_or_not;
 
 /// The `Materialized` of the operation's `store`; `None` where it has none.
-fn store<K, V>(op: Op<'_>) -> Option<Materialized<K, V>> {
-    let spec = op.part("store")?;
+fn store<K, V>(op: Op<'_>) -> Result<Option<Materialized<K, V>>, Error> {
+    let Some(spec) = op.part("store") else { return Ok(None) };
     let mut built = match (spec.text("name"), spec.has("versioned_ms")) {
-        (Some(name), true) => Materialized::versioned(name, spec.duration("versioned_ms")),
+        (Some(name), true) => Materialized::versioned(name, spec.duration("versioned_ms")?),
         (Some(name), false) => Materialized::new(name),
         (None, _) => Materialized::unnamed(),
     };
     if spec.has("segment_ms") {
-        built = built.with_segment_interval(spec.duration("segment_ms"));
+        built = built.with_segment_interval(spec.duration("segment_ms")?);
     }
     if spec.text("type") == Some("in_memory") {
         built = built.with_store_type(StoreType::InMemory);
@@ -181,18 +155,18 @@ fn store<K, V>(op: Op<'_>) -> Option<Materialized<K, V>> {
         built = built.with_logging_disabled();
     }
     if spec.has("retention_ms") {
-        built = built.with_retention(spec.duration("retention_ms"));
+        built = built.with_retention(spec.duration("retention_ms")?);
     }
-    Some(built)
+    Ok(Some(built))
 }
 
 /// The same where the operation has a store in any case, with the operation's name.
-fn store_and_name<K, V>(op: Op<'_>) -> Materialized<K, V> {
-    let store = store(op).unwrap_or_else(Materialized::unnamed);
-    match op.text("name") {
+fn store_and_name<K, V>(op: Op<'_>) -> Result<Materialized<K, V>, Error> {
+    let store = store(op)?.unwrap_or_else(Materialized::unnamed);
+    Ok(match op.text("name") {
         Some(name) => store.with_processor_name(name),
         None => store,
-    }
+    })
 }
 
 fn predicate<K: Key, V: Shown>(op: Op<'_>) -> impl Fn(&K, &V) -> bool + Send + Sync + 'static {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use streams_core::Error;
 
 /// Access to the fields of an operation (or of a part of one: a store, a window, a branch). A field that must be there
 /// and is not panics: the case cannot be run.
@@ -32,15 +33,12 @@ impl<'a> Op<'a> {
         self.0[field].as_u64()
     }
 
-    /// Milliseconds. Programs that Kafka refuses hold negative ones: those stay numbers.
-    pub(super) fn millis(self, field: &str) -> i64 {
-        self.number(field)
-    }
-
-    /// A length of time that cannot be negative.
-    pub(super) fn duration(self, field: &str) -> Duration {
-        let millis = u64::try_from(self.number(field)).unwrap_or_else(|_| panic!("{} has a negative {field}", self.0));
-        Duration::from_millis(millis)
+    /// A length of time. A negative one, which Kafka refuses when it is used, cannot even be written in Rust: that is our
+    /// refusal.
+    pub(super) fn duration(self, field: &str) -> Result<Duration, Error> {
+        let millis = self.number(field);
+        let positive = u64::try_from(millis);
+        positive.map(Duration::from_millis).map_err(|_| Error::Config(format!("{field}: {millis} ms is no Duration")))
     }
 
     pub(super) fn flag(self, field: &str) -> Option<bool> {

@@ -1,12 +1,17 @@
 //! Operations on streams.
 
-use streams_core::time::{Extractable, TimestampExtractor};
+use std::sync::{Arc, Mutex};
+
+use streams_core::{
+    Error,
+    time::{Extractable, TimestampExtractor},
+};
 use streams_dsl::prelude::*;
 
-use super::{Key, Node, Op, Program, Shown, key_function, named_or_not, predicate, table};
+use super::{Key, Node, Op, Program, Shown, key_function, named_or_not, node::on_any_stream, predicate, table};
 use crate::functions::{self, Text};
 
-pub(super) fn apply(program: &mut Program, op: Op<'_>) {
+pub(super) fn apply(program: &mut Program, op: Op<'_>) -> Result<(), Error> {
     match op.need("op") {
         "stream" => {
             let topics: Vec<String> = op.0["topics"]
@@ -16,15 +21,11 @@ pub(super) fn apply(program: &mut Program, op: Op<'_>) {
                 .map(|t| t.as_str().expect("a topic").to_owned())
                 .collect();
             let stream = program.builder.stream_with(topics, consumed(op));
-            program.keep(op, Node::Stream(stream));
+            program.keep(op, Node::Stream(stream))
         }
         "filter" | "filter_not" => {
-            let node = match program.node(op, "in") {
-                Node::Stream(stream) => Node::Stream(filter(&stream, op)),
-                Node::CountStream(stream) => Node::CountStream(filter(&stream, op)),
-                other => table::filter(other, op),
-            };
-            program.keep(op, node);
+            let node = on_any_stream!(program.node(op, "in"), stream => filter(&stream, op), other => table::filter(other, op)?);
+            program.keep(op, node)
         }
         "map" => {
             let (key, value) = (key_function(op), functions::value(op.need("value_fn")));
@@ -33,52 +34,57 @@ pub(super) fn apply(program: &mut Program, op: Op<'_>) {
                 (key(k, v), value(k, v))
             };
             let stream = program.stream(op, "in");
-            program.keep(op, Node::Stream(named_or_not!(op, stream, map, map_with, both)));
+            program.keep(op, Node::Stream(named_or_not!(op, stream, map, map_with, both)))
         }
         "map_values" => {
             let node = match program.node(op, "in") {
                 Node::Stream(stream) => Node::Stream(map_values(&stream, op)),
                 Node::CountStream(stream) => Node::Stream(map_values(&stream, op)),
-                other => table::map_values(other, op),
+                Node::WindowedStream(stream) => Node::WindowedStream(map_values(&stream, op)),
+                Node::WindowedCountStream(stream) => Node::WindowedStream(map_values(&stream, op)),
+                other => table::map_values(other, op)?,
             };
-            program.keep(op, node);
+            program.keep(op, node)
         }
         "flat_map" => {
             let several = functions::flat_map(op.need("fn"));
             let several = move |k: Text, v: Text| several(k.as_deref(), v.as_deref());
             let stream = program.stream(op, "in");
-            program.keep(op, Node::Stream(named_or_not!(op, stream, flat_map, flat_map_with, several)));
+            program.keep(op, Node::Stream(named_or_not!(op, stream, flat_map, flat_map_with, several)))
         }
         "flat_map_values" => {
             let several = functions::flat_map_values(op.need("fn"));
             let several = move |k: &Text, v: Text| several(k.as_deref(), v.as_deref());
             let stream = program.stream(op, "in");
-            program.keep(op, Node::Stream(named_or_not!(op, stream, flat_map_values, flat_map_values_with, several)));
+            program.keep(op, Node::Stream(named_or_not!(op, stream, flat_map_values, flat_map_values_with, several)))
         }
         "select_key" => {
             let node = match program.node(op, "in") {
                 Node::Stream(stream) => Node::Stream(select_key(&stream, op)),
                 Node::CountStream(stream) => Node::CountStream(select_key(&stream, op)),
-                _ => panic!("{} is no stream", op.need("in")),
+                Node::WindowedStream(stream) => Node::Stream(select_key(&stream, op)),
+                Node::WindowedCountStream(stream) => Node::CountStream(select_key(&stream, op)),
+                _ => no_stream(op),
             };
-            program.keep(op, node);
+            program.keep(op, node)
         }
         "peek" => {
-            let node = match program.node(op, "in") {
-                Node::Stream(stream) => Node::Stream(peek(&stream, op)),
-                Node::CountStream(stream) => Node::CountStream(peek(&stream, op)),
-                _ => panic!("{} is no stream", op.need("in")),
-            };
-            program.keep(op, node);
+            let node = on_any_stream!(program.node(op, "in"), stream => peek(&stream, op), _other => no_stream(op));
+            program.keep(op, node)
         }
-        "foreach" => match program.node(op, "in") {
-            Node::Stream(stream) => named_or_not!(op, stream, for_each, for_each_with, |_, _| {}),
-            Node::CountStream(stream) => named_or_not!(op, stream, for_each, for_each_with, |_, _| {}),
-            _ => panic!("{} is no stream", op.need("in")),
-        },
+        "foreach" => {
+            match program.node(op, "in") {
+                Node::Stream(stream) => for_each(&stream, op),
+                Node::CountStream(stream) => for_each(&stream, op),
+                Node::WindowedStream(stream) => for_each(&stream, op),
+                Node::WindowedCountStream(stream) => for_each(&stream, op),
+                _ => no_stream(op),
+            }
+            Ok(())
+        }
         "merge" => {
             let (one, other) = (program.stream(op, "in"), program.stream(op, "other"));
-            program.keep(op, Node::Stream(named_or_not!(op, one, merge, merge_with, &other)));
+            program.keep(op, Node::Stream(named_or_not!(op, one, merge, merge_with, &other)))
         }
         "split" => split(program, op),
         "repartition" => {
@@ -90,15 +96,28 @@ pub(super) fn apply(program: &mut Program, op: Op<'_>) {
                 repartitioned = repartitioned.with_number_of_partitions(partitions as u32);
             }
             let stream = program.stream(op, "in").repartition_with(repartitioned);
-            program.keep(op, Node::Stream(stream));
+            program.keep(op, Node::Stream(stream))
         }
-        "to" => match program.node(op, "in") {
-            Node::Stream(stream) => to(&stream, op),
-            Node::CountStream(stream) => to(&stream, op),
-            _ => panic!("{} is no stream", op.need("in")),
-        },
+        "to" => {
+            match program.node(op, "in") {
+                Node::Stream(stream) => to(&stream, op),
+                Node::CountStream(stream) => to(&stream, op),
+                Node::WindowedStream(stream) => to(&stream, op),
+                Node::WindowedCountStream(stream) => to(&stream, op),
+                _ => no_stream(op),
+            }
+            Ok(())
+        }
         other => panic!("{other:?} is no operation on streams"),
     }
+}
+
+fn no_stream(op: Op<'_>) -> ! {
+    panic!("{} is no stream", op.need("in"))
+}
+
+fn for_each<K: Key, V: Shown>(stream: &KStream<K, V>, op: Op<'_>) {
+    named_or_not!(op, stream, for_each, for_each_with, |_, _| {});
 }
 
 fn filter<K: Key, V: Shown>(stream: &KStream<K, V>, op: Op<'_>) -> KStream<K, V> {
@@ -131,13 +150,13 @@ fn peek<K: Key, V: Shown>(stream: &KStream<K, V>, op: Op<'_>) -> KStream<K, V> {
     named_or_not!(op, stream, peek, peek_with, |_, _| {})
 }
 
-fn split(program: &mut Program, op: Op<'_>) {
+fn split(program: &mut Program, op: Op<'_>) -> Result<(), Error> {
     let stream = program.stream(op, "in");
     let mut split = named_or_not!(op, stream, split, split_with);
     // A consumer gets the branch while the split is described, as in the programs of the JVM.
-    let branches = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let branches = Arc::new(Mutex::new(Vec::new()));
     let branched = |branch: Op<'_>| {
-        let (kept, id) = (std::sync::Arc::clone(&branches), branch.need("id").to_owned());
+        let (kept, id) = (Arc::clone(&branches), branch.need("id").to_owned());
         let branched = Branched::with_consumer(move |stream| kept.lock().expect("not poisoned").push((id, stream)));
         match branch.text("name") {
             Some(name) => branched.with_name(name),
@@ -154,6 +173,7 @@ fn split(program: &mut Program, op: Op<'_>) {
     for (id, stream) in branches.lock().expect("not poisoned").drain(..) {
         program.results.insert(id, Node::Stream(stream));
     }
+    Ok(())
 }
 
 fn to<K: Key, V: Shown>(stream: &KStream<K, V>, op: Op<'_>) {

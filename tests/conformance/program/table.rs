@@ -1,29 +1,44 @@
 //! Operations on tables.
 
+use streams_core::Error;
 use streams_dsl::prelude::*;
 
-use super::{Key, Node, Op, Program, Shown, named, named_or_not, predicate, store, store_and_name, stream};
+use super::{
+    Key, Node, Op, Program, Shown, named, named_or_not, node::on_any_table, predicate, store, store_and_name, stream,
+};
 use crate::functions::Text;
 
-pub(super) fn apply(program: &mut Program, op: Op<'_>) {
-    match op.need("op") {
+pub(super) fn apply(program: &mut Program, op: Op<'_>) -> Result<(), Error> {
+    let node = match op.need("op") {
         "table" => {
-            let table =
-                program.builder.table_with(op.need("topic"), stream::consumed(op), store(op).unwrap_or_default());
-            program.keep(op, Node::Table(table));
+            let store = store(op)?.unwrap_or_default();
+            Node::Table(program.builder.table_with(op.need("topic"), stream::consumed(op), store))
         }
-        "to_stream" => {
-            let node = match program.node(op, "in") {
-                Node::Table(table) => Node::Stream(rekeyed(to_stream(&table, op), op)),
-                Node::Counts(table) => {
-                    Node::CountStream(rekeyed(named_or_not!(op, table, to_stream, to_stream_with), op))
-                }
-                _ => panic!("{} is no table", op.need("in")),
-            };
-            program.keep(op, node);
+        "global_table" => {
+            let store = store(op)?.unwrap_or_default();
+            Node::Global(program.builder.global_table_with(op.need("topic"), stream::consumed(op), store))
         }
+        "to_table" => {
+            let stream = program.stream(op, "in");
+            Node::Table(match named(op).is_some() || op.has("store") {
+                false => stream.to_table(),
+                true => stream.to_table_with(options(op)?),
+            })
+        }
+        "to_stream" => match (program.node(op, "in"), op.has("key_fn")) {
+            (Node::Table(table), false) => Node::Stream(to_stream(&table, op)),
+            (Node::Table(table), true) => Node::Stream(rekeyed(&to_stream(&table, op), op)),
+            (Node::WindowedTable(table), false) => Node::WindowedStream(to_stream(&table, op)),
+            (Node::WindowedTable(table), true) => Node::Stream(rekeyed(&to_stream(&table, op), op)),
+            (Node::Counts(table), false) => Node::CountStream(to_count_stream(&table, op)),
+            (Node::Counts(table), true) => Node::CountStream(rekeyed(&to_count_stream(&table, op), op)),
+            (Node::WindowedCounts(table), false) => Node::WindowedCountStream(to_count_stream(&table, op)),
+            (Node::WindowedCounts(table), true) => Node::CountStream(rekeyed(&to_count_stream(&table, op), op)),
+            _ => panic!("{} is no table", op.need("in")),
+        },
         other => panic!("{other:?} is no operation on tables"),
-    }
+    };
+    program.keep(op, node)
 }
 
 /// Values that are null may be, so that one option is enough.
@@ -34,54 +49,51 @@ fn to_stream<K: Key>(table: &KTable<K, Text>, op: Op<'_>) -> KStream<K, Text> {
     }
 }
 
+fn to_count_stream<K: Key>(table: &KTable<K, i64>, op: Op<'_>) -> KStream<K, Option<i64>> {
+    named_or_not!(op, table, to_stream, to_stream_with)
+}
+
 /// `toStream` with a mapper is two steps in one.
-fn rekeyed<V: Shown>(stream: KStream<Text, V>, op: Op<'_>) -> KStream<Text, V> {
-    match op.has("key_fn") {
-        false => stream,
-        true => {
-            let mapper = Text::key_function(op);
-            stream.select_key(move |key, value: &V| mapper(key, value.shown().as_deref()))
-        }
-    }
+fn rekeyed<K: Key, V: Shown>(stream: &KStream<K, V>, op: Op<'_>) -> KStream<Text, V> {
+    let mapper = K::key_function(op);
+    stream.select_key(move |key, value: &V| mapper(key, value.shown().as_deref()))
 }
 
-pub(super) fn filter(table: Node, op: Op<'_>) -> Node {
-    match table {
-        Node::Table(table) => Node::Table(filter_table(&table, op)),
-        Node::Counts(table) => Node::Counts(filter_table(&table, op)),
-        _ => panic!("{} cannot be filtered", op.need("in")),
-    }
+pub(super) fn filter(node: Node, op: Op<'_>) -> Result<Node, Error> {
+    Ok(on_any_table!(node, table => filter_table(&table, op)?, panic!("{} cannot be filtered", op.need("in"))))
 }
 
-fn filter_table<K: Key, V: Shown>(table: &KTable<K, V>, op: Op<'_>) -> KTable<K, V> {
-    match (op.need("op"), named(op).is_some() || op.has("store")) {
+fn filter_table<K: Key, V: Shown>(table: &KTable<K, V>, op: Op<'_>) -> Result<KTable<K, V>, Error> {
+    Ok(match (op.need("op"), named(op).is_some() || op.has("store")) {
         ("filter", false) => table.filter(predicate(op)),
-        ("filter", true) => table.filter_with(predicate(op), options(op)),
+        ("filter", true) => table.filter_with(predicate(op), options(op)?),
         (_, false) => table.filter_not(predicate(op)),
-        (_, true) => table.filter_not_with(predicate(op), options(op)),
-    }
+        (_, true) => table.filter_not_with(predicate(op), options(op)?),
+    })
 }
 
 /// A name, a store, or both.
-fn options<K, V>(op: Op<'_>) -> Materialized<K, V> {
+pub(super) fn options<K, V>(op: Op<'_>) -> Result<Materialized<K, V>, Error> {
     match (op.has("store"), named(op)) {
-        (false, Some(name)) => name.into(),
+        (false, Some(name)) => Ok(name.into()),
         _ => store_and_name(op),
     }
 }
 
-pub(super) fn map_values(table: Node, op: Op<'_>) -> Node {
-    match table {
-        Node::Table(table) => Node::Table(map_table_values(&table, op)),
-        Node::Counts(table) => Node::Table(map_table_values(&table, op)),
+pub(super) fn map_values(node: Node, op: Op<'_>) -> Result<Node, Error> {
+    Ok(match node {
+        Node::Table(table) => Node::Table(map_table_values(&table, op)?),
+        Node::Counts(table) => Node::Table(map_table_values(&table, op)?),
+        Node::WindowedTable(table) => Node::WindowedTable(map_table_values(&table, op)?),
+        Node::WindowedCounts(table) => Node::WindowedTable(map_table_values(&table, op)?),
         _ => panic!("{} has no values", op.need("in")),
-    }
+    })
 }
 
-fn map_table_values<K: Key, V: Shown>(table: &KTable<K, V>, op: Op<'_>) -> KTable<K, Text> {
+fn map_table_values<K: Key, V: Shown>(table: &KTable<K, V>, op: Op<'_>) -> Result<KTable<K, Text>, Error> {
     let mapper = stream::value_function::<K, V>(op);
-    match named(op).is_some() || op.has("store") {
+    Ok(match named(op).is_some() || op.has("store") {
         false => table.map_values(mapper),
-        true => table.map_values_with(mapper, options(op)),
-    }
+        true => table.map_values_with(mapper, options(op)?),
+    })
 }

@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// Cogrouped streams, cut into windows of time. See [`CogroupedKStream::windowed_by`].
+#[derive(Clone)]
 pub struct TimeWindowedCogroupedKStream<K, A> {
     cogrouped: CogroupedKStream<K, A>,
     windows: TimeWindowing,
@@ -62,6 +63,7 @@ impl<K: Data, A: Data> TimeWindowedCogroupedKStream<K, A> {
 }
 
 /// Cogrouped streams, cut into sessions. See [`CogroupedKStream::windowed_by`].
+#[derive(Clone)]
 pub struct SessionWindowedCogroupedKStream<K, A> {
     cogrouped: CogroupedKStream<K, A>,
     windows: SessionWindows,

@@ -27,6 +27,7 @@ const AGGREGATE: &str = "KTABLE-AGGREGATE-";
 const REDUCE: &str = "KTABLE-REDUCE-";
 
 /// Values of a table, grouped by another key. See [`KTable::group_by`].
+#[derive(Clone)]
 pub struct KGroupedTable<K, V> {
     place: Place,
     key_serde: Option<SharedSerde<K>>,

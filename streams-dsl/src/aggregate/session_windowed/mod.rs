@@ -26,6 +26,7 @@ use crate::{
 };
 
 /// A grouped stream, cut into sessions. See [`KGroupedStream::windowed_by`].
+#[derive(Clone)]
 pub struct SessionWindowedKStream<K, V> {
     grouped: KGroupedStream<K, V>,
     windows: SessionWindows,

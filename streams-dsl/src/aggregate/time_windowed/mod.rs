@@ -28,6 +28,7 @@ use crate::{
 };
 
 /// A grouped stream, cut into windows of time. See [`KGroupedStream::windowed_by`].
+#[derive(Clone)]
 pub struct TimeWindowedKStream<K, V> {
     grouped: KGroupedStream<K, V>,
     windows: TimeWindowing,
