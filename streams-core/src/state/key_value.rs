@@ -410,7 +410,7 @@ impl<V> Format for KeyValueFormat<V> {
         &*self.codec
     }
 
-    fn row_key(&self, key: &[u8], (): (), out: &mut Vec<u8>) {
+    fn row_key(&self, key: &[u8], (): (), _value: Option<&V>, out: &mut Vec<u8>) {
         out.push(ROW);
         out.extend_from_slice(key);
     }
@@ -424,7 +424,7 @@ impl<V> Format for KeyValueFormat<V> {
     }
 
     fn load(&self, backend: &dyn Backend, key: &[u8], scratch: &mut Vec<u8>) -> Result<Single<V>, LoadError> {
-        self.row_key(key, (), scratch);
+        self.row_key(key, (), None, scratch);
         let key_length = scratch.len();
         let is_present = backend.get(scratch)?;
         let value = &scratch[key_length..];

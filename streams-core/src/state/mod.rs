@@ -16,6 +16,7 @@ mod directory;
 mod key_value;
 pub(crate) mod layer;
 mod lru;
+mod segments;
 mod session;
 mod stores;
 #[cfg(test)]

@@ -84,15 +84,13 @@ impl SessionSupplier {
 pub struct VersionedSupplier {
     pub(crate) name: String,
     pub(crate) history: Duration,
-    pub(crate) segment: Duration,
 }
 
 impl VersionedSupplier {
-    /// Length of the segments in which the history is kept. Must never change for an existing store. Default: a 24th of
-    /// the history down to a third of a short one, as in Kafka Streams.
+    /// Kafka Streams' length of the segments in which history is kept. It has no effect: how history lies in the files is
+    /// the store's own matter here, and cannot be seen from outside.
     #[must_use]
-    pub fn with_segment_interval(mut self, interval: Duration) -> Self {
-        self.segment = interval;
+    pub fn with_segment_interval(self, _interval: Duration) -> Self {
         self
     }
 }
@@ -169,7 +167,7 @@ impl Stores {
 
     /// Versions in RocksDB, retained for `history`.
     pub fn persistent_versioned_key_value_store(name: impl Into<String>, history: Duration) -> VersionedSupplier {
-        VersionedSupplier { name: name.into(), history, segment: segment_interval(history) }
+        VersionedSupplier { name: name.into(), history }
     }
 
     /// A key-value store of plain values.
@@ -271,9 +269,9 @@ impl Stores {
         value_serde: SharedSerde<V>,
     ) -> TypedStoreBuilder<VersionedKeyValueStore<K, V>> {
         let cleanup = ChangelogCleanup::CompactWithLag { history: supplier.history };
-        TypedStoreBuilder::new(supplier.name.clone(), true, cleanup, move |_, _| {
-            let _ = (&key_serde, &value_serde, supplier.segment);
-            todo!()
+        let history_ms = i64::try_from(supplier.history.as_millis()).unwrap_or(i64::MAX);
+        TypedStoreBuilder::new(supplier.name, true, cleanup, move |options, context| {
+            VersionedKeyValueStore::open(options, context, history_ms, &key_serde, &value_serde)
         })
     }
 }
@@ -310,16 +308,5 @@ fn window_cleanup(supplier: &WindowSupplier) -> ChangelogCleanup {
         ChangelogCleanup::Delete { retention }
     } else {
         ChangelogCleanup::CompactDelete { retention }
-    }
-}
-
-/// Kafka's rule for how finely the history is cut into segments.
-fn segment_interval(history: Duration) -> Duration {
-    const SECOND: Duration = Duration::from_secs(1);
-    match history {
-        short if short <= 60 * SECOND => (short / 3).max(2 * SECOND),
-        short if short <= 300 * SECOND => (short / 5).max(20 * SECOND),
-        middle if middle <= 3600 * SECOND => (middle / 12).max(60 * SECOND),
-        long => (long / 24).max(300 * SECOND),
     }
 }

@@ -1,11 +1,10 @@
 //! What window and session stores share: rows of a key by time, retained for a time.
 //!
-//! In the backend rows lie in segments of time, so that the oldest are dropped as a range, unseen:
+//! In the backend rows lie in [`Segments`], and beside them:
 //!
 //! ```text
-//! 2 | segment (8) | length of key (4) | key | which row          a row
-//! 3 | time and key, in the order in which all keys are read      its entry in the index by time, if there is one
-//! 0 | 't'                                                        the store's stream time, its last sequence number
+//! 3 | time and key, in the order in which all keys are read: a row's entry in the index by time, if there is one
+//! 0 | 't'      the store's stream time (8), the length of its segments (8), its last sequence number (4)
 //! ```
 
 use std::collections::BTreeSet;
@@ -14,9 +13,10 @@ use log_store::{Headers, RecordView};
 
 use super::{
     Update,
-    backend::{Backend, GROUP_ROW, KeyRange, META},
+    backend::{Backend, KeyRange, META},
     builder::{StoreContext, StoreOptions},
     layer::{Codec, Direction, Format, Group, LoadError, LogRow, Many, Row, RowBuffer, RowStore},
+    segments::Segments,
 };
 use crate::{
     Result,
@@ -28,9 +28,6 @@ const INDEX_ROW: u8 = 3;
 
 /// Key of the row that keeps the stream time and the last sequence number.
 const TIME_KEY: &[u8] = &[META, b't'];
-
-/// Segments are no shorter than this, as in Kafka Streams.
-const SEGMENT_MIN_MS: i64 = 60_000;
 
 /// Slots looked at for each write while rows that have just expired are swept out of memory.
 const SWEEP_SLOTS: u32 = 2;
@@ -71,13 +68,11 @@ pub(super) struct Retention {
 pub(super) struct TimedFormat<S, V> {
     codec: Box<dyn Codec<V>>,
     retention: Retention,
-    segment_ms: i64,
     /// The greatest time ever written; `None` before the first.
     stream_time: Option<i64>,
     /// The greatest sequence number ever given.
     pub(super) sequence: u32,
-    /// Segments that have rows in the backend.
-    segments: BTreeSet<i64>,
+    segments: Segments,
     kind: std::marker::PhantomData<fn() -> S>,
 }
 
@@ -86,10 +81,9 @@ impl<S: TimedSub, V> TimedFormat<S, V> {
         TimedFormat {
             codec,
             retention,
-            segment_ms: (retention.retention_ms / 2).max(SEGMENT_MIN_MS),
             stream_time: None,
             sequence: 0,
-            segments: BTreeSet::new(),
+            segments: Segments::new(retention.retention_ms),
             kind: std::marker::PhantomData,
         }
     }
@@ -104,45 +98,15 @@ impl<S: TimedSub, V> TimedFormat<S, V> {
         if self.stream_time.is_some_and(|now| now >= time) {
             return false;
         }
-        let before = self.segment_of(self.live_from());
+        let before = self.segments.of(self.live_from());
         self.stream_time = Some(time);
-        self.segment_of(self.live_from()) > before
-    }
-
-    fn segment_of(&self, time: i64) -> i64 {
-        time.div_euclid(self.segment_ms)
-    }
-
-    fn group_key(segment: i64, key: &[u8], out: &mut Vec<u8>) {
-        out.push(GROUP_ROW);
-        out.extend_from_slice(&segment.to_be_bytes());
-        out.extend_from_slice(&u32::try_from(key.len()).expect("a key is below 4 GiB").to_be_bytes());
-        out.extend_from_slice(key);
+        self.segments.of(self.live_from()) > before
     }
 
     /// Takes a row of the backend apart.
     fn read_row(row: &[u8]) -> Option<(S, &[u8])> {
-        let split = row.len().checked_sub(S::BYTES)?;
-        Some((S::read(&row[split..])?, row.get(13..split)?))
-    }
-
-    /// The segment of a row of the backend; `None` for other rows.
-    fn segment_in(row: &[u8]) -> Option<i64> {
-        let (kind, rest) = row.split_first()?;
-        let segment = rest.first_chunk().copied().map(i64::from_be_bytes);
-        segment.filter(|_| *kind == GROUP_ROW)
-    }
-
-    fn find_segments(&mut self, backend: &dyn Backend) -> Result<()> {
-        self.segments.clear();
-        let mut from = vec![GROUP_ROW];
-        loop {
-            let rows = backend.scan(&from, Some(&[GROUP_ROW + 1]), Direction::Forward)?;
-            let Some(segment) = rows.row().and_then(|(row, _)| Self::segment_in(row)) else { return Ok(()) };
-            self.segments.insert(segment);
-            from.truncate(1);
-            from.extend_from_slice(&segment.wrapping_add(1).to_be_bytes());
-        }
+        let (key, sub) = Segments::split(row, S::BYTES)?;
+        Some((S::read(sub)?, key))
     }
 
     /// Reads rows of the backend, of all keys, with times from `from` to `to`.
@@ -161,10 +125,9 @@ impl<S: TimedSub, V> TimedFormat<S, V> {
             }
             return Ok(());
         }
-        for segment in self.segments.range(self.segment_of(from)..=self.segment_of(to)) {
-            let mut prefix = vec![GROUP_ROW];
-            prefix.extend_from_slice(&segment.to_be_bytes());
-            let mut rows = backend.scan(&prefix, super::backend::prefix_end(&prefix).as_deref(), Direction::Forward)?;
+        for segment in self.segments.stored_between(self.segments.of(from), self.segments.of(to)) {
+            let (first, end) = Segments::range_of(segment);
+            let mut rows = backend.scan(&first, Some(&end), Direction::Forward)?;
             while let Some((row, _)) = rows.row() {
                 if let Some((sub, key)) = Self::read_row(row)
                     && (from..=to).contains(&sub.time())
@@ -189,8 +152,8 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
         &*self.codec
     }
 
-    fn row_key(&self, key: &[u8], sub: S, out: &mut Vec<u8>) {
-        Self::group_key(self.segment_of(sub.time()), key, out);
+    fn row_key(&self, key: &[u8], sub: S, _value: Option<&V>, out: &mut Vec<u8>) {
+        Segments::write_group(self.segments.of(sub.time()), key, out);
         sub.write(out);
     }
 
@@ -208,9 +171,9 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
     fn load(&self, backend: &dyn Backend, key: &[u8], scratch: &mut Vec<u8>) -> Result<Many<S, V>, LoadError> {
         let live_from = self.live_from();
         let mut group = Many::default();
-        for segment in self.segments.range(self.segment_of(live_from)..) {
+        for segment in self.segments.stored_between(self.segments.of(live_from), i64::MAX) {
             scratch.clear();
-            Self::group_key(*segment, key, scratch);
+            Segments::write_group(segment, key, scratch);
             let mut rows = backend.scan_group(scratch)?;
             while let Some((row, value)) = rows.row() {
                 if let Some((sub, _)) = Self::read_row(row)
@@ -237,27 +200,16 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
     }
 
     fn before_apply(&mut self, rows: &mut RowBuffer) -> Vec<KeyRange> {
-        let mut last = None;
-        for (row, _) in rows.iter() {
-            let segment = Self::segment_in(row);
-            if segment != last {
-                self.segments.extend(segment);
-                last = segment;
-            }
-        }
+        self.segments.note(rows);
         let Some(stream_time) = self.stream_time else { return Vec::new() };
-        let mut state = stream_time.to_be_bytes().to_vec();
-        state.extend_from_slice(&self.sequence.to_be_bytes());
-        rows.push_bytes(TIME_KEY, Some(&state));
+        let (time, length) = (stream_time.to_be_bytes(), self.segments.length_ms().to_be_bytes());
+        rows.push_bytes(TIME_KEY, Some(&[&time[..], &length, &self.sequence.to_be_bytes()].concat()));
         let live_from = self.live_from();
-        let first_live = self.segment_of(live_from);
-        let live = self.segments.split_off(&first_live);
-        let expired = std::mem::replace(&mut self.segments, live);
-        let Some(first) = expired.first() else { return Vec::new() };
-        let bound = |kind: u8, at: i64| [&[kind][..], &at.to_be_bytes()].concat();
-        let mut dropped = vec![(bound(GROUP_ROW, *first), bound(GROUP_ROW, first_live))];
-        if self.retention.has_time_index {
-            dropped.push((vec![INDEX_ROW], bound(INDEX_ROW, first_live.saturating_mul(self.segment_ms).max(0))));
+        let first_live = self.segments.of(live_from);
+        let mut dropped: Vec<KeyRange> = self.segments.expire(first_live).into_iter().collect();
+        if !dropped.is_empty() && self.retention.has_time_index {
+            let end = self.segments.start_of(first_live).max(0);
+            dropped.push((vec![INDEX_ROW], [&[INDEX_ROW][..], &end.to_be_bytes()].concat()));
         }
         dropped
     }
@@ -272,14 +224,13 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
 
     fn opened(&mut self, backend: &dyn Backend) -> Result<()> {
         let mut row = TIME_KEY.to_vec();
-        (self.stream_time, self.sequence) = (None, 0);
-        if backend.get(&mut row)?
-            && let Some((time, sequence)) = row[TIME_KEY.len()..].split_first_chunk()
-        {
-            self.stream_time = Some(i64::from_be_bytes(*time));
-            self.sequence = sequence.try_into().map_or(0, u32::from_be_bytes);
-        }
-        self.find_segments(backend)
+        let is_known = backend.get(&mut row)?;
+        let state = row[TIME_KEY.len()..].split_first_chunk().filter(|_| is_known);
+        let (time, rest) = state.map(|(time, rest)| (i64::from_be_bytes(*time), rest)).unzip();
+        let (length, sequence) = rest.and_then(<[u8]>::split_first_chunk).unzip();
+        self.stream_time = time;
+        self.sequence = sequence.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
+        self.segments.find(backend, length.copied().map(i64::from_be_bytes))
     }
 }
 

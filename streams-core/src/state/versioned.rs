@@ -2,11 +2,20 @@
 
 use log_store::{Headers, Offset, RecordView};
 
-use super::{ChangelogSink, StateStore};
-use crate::Result;
+use super::{
+    ChangelogSink, StateStore,
+    backend::{Backend, KeyRange, META},
+    builder::{StoreContext, StoreOptions},
+    layer::{Codec, Format, Group, LoadError, LogRow, Many, Row, RowBuffer, RowStore},
+    segments::Segments,
+};
+use crate::{
+    Result,
+    serde::{Encoded, SerdeError, SharedSerde},
+};
 
 /// One version of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionedRecord<V> {
     /// The value.
     pub value: V,
@@ -30,19 +39,41 @@ pub enum VersionedPut {
 /// A versioned key-value store of a task (KIP-889). Never caching.
 ///
 /// The store's own stream time is the greatest timestamp ever put. Writes older than it minus the history retention are
-/// refused; reads as of such times find nothing unless the latest version was valid then.
+/// refused; reads as of such times find nothing unless the latest version was valid then. All versions of a key are in
+/// memory together. Versions that nobody can ask for any more go away without being looked at.
 pub struct VersionedKeyValueStore<K, V> {
-    types: std::marker::PhantomData<fn() -> (K, V)>,
+    rows: RowStore<VersionedFormat<V>>,
+    key_serde: SharedSerde<K>,
+    value_serde: SharedSerde<V>,
+    /// The key of the call under way, serialised.
+    key: Vec<u8>,
 }
 
 impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
+    pub(super) fn open(
+        options: &StoreOptions,
+        context: &StoreContext,
+        history_ms: i64,
+        key_serde: &SharedSerde<K>,
+        value_serde: &SharedSerde<V>,
+    ) -> Result<Self> {
+        Ok(VersionedKeyValueStore {
+            rows: context
+                .open(options, VersionedFormat::new(VersionCodec(SharedSerde::clone(value_serde)), history_ms))?,
+            key_serde: SharedSerde::clone(key_serde),
+            value_serde: SharedSerde::clone(value_serde),
+            key: Vec::new(),
+        })
+    }
+
     /// Sets the value of `key` from `timestamp` on; `None` says that it has none from then on.
     ///
     /// # Errors
     ///
     /// If the files cannot be read, or the key or value does not fit its serde.
-    pub fn put(&mut self, _key: &K, _value: Option<V>, _timestamp: i64) -> Result<VersionedPut> {
-        todo!()
+    pub fn put(&mut self, key: &K, value: Option<V>, timestamp: i64) -> Result<VersionedPut> {
+        self.serialize(key)?;
+        self.put_bytes(value, timestamp, false)
     }
 
     /// The latest value of `key`.
@@ -50,8 +81,8 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     /// # Errors
     ///
     /// As [`VersionedKeyValueStore::put`].
-    pub fn get(&mut self, _key: &K) -> Result<Option<VersionedRecord<&V>>> {
-        todo!()
+    pub fn get(&mut self, key: &K) -> Result<Option<VersionedRecord<&V>>> {
+        self.get_as_of(key, i64::MAX)
     }
 
     /// The value of `key` as of `timestamp`.
@@ -59,8 +90,19 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     /// # Errors
     ///
     /// As [`VersionedKeyValueStore::put`].
-    pub fn get_as_of(&mut self, _key: &K, _timestamp: i64) -> Result<Option<VersionedRecord<&V>>> {
-        todo!()
+    pub fn get_as_of(&mut self, key: &K, timestamp: i64) -> Result<Option<VersionedRecord<&V>>> {
+        self.serialize(key)?;
+        let slot = self.rows.find_or_load(&self.key)?;
+        let horizon = self.rows.format().horizon();
+        let rows = &self.rows.group(slot).rows;
+        let before = rows.partition_point(|(from, _)| *from <= timestamp);
+        let Some((from, row)) = before.checked_sub(1).map(|at| &rows[at]) else { return Ok(None) };
+        let Some(version) = &row.value else { return Ok(None) };
+        if version.valid_to.is_some() && timestamp < horizon {
+            return Ok(None);
+        }
+        let valid_to = version.valid_to;
+        Ok(version.value.as_ref().map(|value| VersionedRecord { value, timestamp: *from, valid_to }))
     }
 
     /// Removes the value of `key` from `timestamp` on, and returns the one that was valid then.
@@ -68,58 +110,319 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     /// # Errors
     ///
     /// As [`VersionedKeyValueStore::put`].
-    pub fn delete(&mut self, _key: &K, _timestamp: i64) -> Result<Option<VersionedRecord<V>>> {
-        todo!()
+    pub fn delete(&mut self, key: &K, timestamp: i64) -> Result<Option<VersionedRecord<V>>> {
+        if timestamp < self.rows.format().horizon() {
+            return Ok(None);
+        }
+        let deleted = self.get_as_of(key, timestamp)?.map(|record| VersionedRecord {
+            value: record.value.clone(),
+            timestamp: record.timestamp,
+            valid_to: record.valid_to,
+        });
+        self.put_bytes(None, timestamp, false)?;
+        Ok(deleted)
+    }
+
+    /// Drops from memory what the backend has.
+    #[cfg(test)]
+    pub(crate) fn evict_all(&mut self) {
+        self.rows.evict_all();
+    }
+
+    fn serialize(&mut self, key: &K) -> Result<()> {
+        self.key.clear();
+        match self.key_serde.serialize(key, &mut self.key) {
+            Ok(Encoded::Bytes) => Ok(()),
+            Ok(Encoded::Null) => Err(self.rows.serde_error("key", &SerdeError::new("it is null"))),
+            Err(error) => Err(self.rows.serde_error("key", &error)),
+        }
+    }
+
+    /// Puts a version of the serialised key.
+    fn put_bytes(&mut self, value: Option<V>, timestamp: i64, is_restored: bool) -> Result<VersionedPut> {
+        if timestamp < self.rows.format().horizon() {
+            return Ok(VersionedPut::TooOld);
+        }
+        self.rows.format_mut().advance(timestamp);
+        let slot = self.rows.find_or_load(&self.key)?;
+        self.drop_expired(slot);
+        let rows = &self.rows.group(slot).rows;
+        let at = rows.partition_point(|(from, _)| *from < timestamp);
+        let (valid_to, before) = match rows.get(at) {
+            Some((from, row)) if *from == timestamp => (row.value.as_ref().and_then(|version| version.valid_to), None),
+            next => (next.map(|(from, _)| *from), at.checked_sub(1).map(|before| rows[before].0)),
+        };
+        let put = |row: &mut Option<Version<V>>| {
+            let stored_in = row.as_ref().and_then(|version| version.stored_in);
+            *row = Some(Version { value, valid_to, stored_in });
+        };
+        let end_before = |row: &mut Option<Version<V>>| {
+            if let Some(version) = row {
+                version.valid_to = Some(timestamp);
+            }
+        };
+        if is_restored {
+            self.rows.write_restored(slot, timestamp, put);
+            if let Some(before) = before {
+                self.rows.write_restored(slot, before, end_before);
+            }
+        } else {
+            self.rows.write(slot, timestamp, put);
+            if let Some(before) = before {
+                self.rows.write_unlogged(slot, before, end_before);
+            }
+        }
+        Ok(valid_to.map_or(VersionedPut::Latest, VersionedPut::ValidTo))
+    }
+
+    /// Drops versions that nobody can ask for any more. They are the first ones.
+    fn drop_expired(&mut self, slot: u32) {
+        let horizon = self.rows.format().horizon();
+        let is_expired = |row: &Row<Version<V>>| {
+            let valid_to = row.value.as_ref().and_then(|version| version.valid_to);
+            valid_to.is_some_and(|end| end <= horizon) && !row.is_pending()
+        };
+        if self.rows.group(slot).rows.first().is_some_and(|(_, row)| is_expired(row)) {
+            self.rows.tidy(slot, |group| {
+                let expired = group.rows.iter().position(|(_, row)| !is_expired(row)).unwrap_or(group.rows.len());
+                group.rows.drain(..expired);
+            });
+        }
+    }
+
+    fn restore_record(&mut self, offset: Offset, record: &RecordView<'_>) -> Result<()> {
+        let Some(key) = record.key else {
+            return Err(self.rows.store_error(format!("the changelog record at offset {offset} has no key")));
+        };
+        let value = match record.value {
+            None => None,
+            Some(bytes) => {
+                let value = self.value_serde.deserialize(Some(bytes));
+                Some(value.map_err(|error| self.rows.serde_error("changelog's value", &error))?)
+            }
+        };
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.put_bytes(value, record.timestamp, true)?;
+        self.rows.restored_in_memory(offset.next())
+    }
+}
+
+/// One version in memory.
+#[derive(Clone)]
+pub(super) struct Version<V> {
+    /// `None`: from here on the key has no value.
+    value: Option<V>,
+    /// Where the next version begins.
+    valid_to: Option<i64>,
+    /// The segment in which the backend has it.
+    stored_in: Option<i64>,
+}
+
+/// The segment of latest versions: it never expires.
+const LATEST: i64 = i64::MAX;
+
+/// Key of the row that keeps the stream time (8) and the length of the segments (8).
+const TIME_KEY: &[u8] = &[META, b't'];
+
+/// The layout of versioned stores: a version lies in the segment of the time at which it ends. The row's key ends with
+/// the time at which it begins (8); its value is `end (8) | 1 | value`, or `end (8) | 0` for no value.
+pub(super) struct VersionedFormat<V> {
+    codec: Box<dyn Codec<Version<V>>>,
+    history_ms: i64,
+    stream_time: Option<i64>,
+    segments: Segments,
+}
+
+struct VersionCodec<V>(SharedSerde<V>);
+
+impl<V: 'static> Codec<Version<V>> for VersionCodec<V> {
+    fn to_row(&self, version: &Version<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+        out.extend_from_slice(&version.valid_to.unwrap_or(LATEST).to_be_bytes());
+        out.push(u8::from(version.value.is_some()));
+        if let Some(value) = &version.value
+            && self.0.serialize(value, out)? == Encoded::Null
+            && let Some(flag) = out.last_mut()
+        {
+            // A value that is written as null is none: the flag was the last byte.
+            *flag = 0;
+        }
+        Ok(Encoded::Bytes)
+    }
+
+    fn from_row(&self, row: &[u8]) -> Result<Version<V>, SerdeError> {
+        let Some((end, [flag, value @ ..])) = row.split_first_chunk() else {
+            return Err(SerdeError::new(format!("a row of {} bytes is no version", row.len())));
+        };
+        let end = i64::from_be_bytes(*end);
+        let value = if *flag == 0 { None } else { Some(self.0.deserialize(Some(value))?) };
+        Ok(Version { value, valid_to: (end != LATEST).then_some(end), stored_in: None })
+    }
+
+    fn to_log(&self, version: &Version<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+        version.value.as_ref().map_or(Ok(Encoded::Null), |value| self.0.serialize(value, out))
+    }
+
+    fn log_to_row(&self, value: &[u8], _record: &RecordView<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&LATEST.to_be_bytes());
+        out.push(1);
+        out.extend_from_slice(value);
+    }
+}
+
+impl<V> VersionedFormat<V> {
+    fn new(codec: impl Codec<Version<V>> + 'static, history_ms: i64) -> Self {
+        VersionedFormat { codec: Box::new(codec), history_ms, stream_time: None, segments: Segments::new(history_ms) }
+    }
+
+    /// Writes and reads of history before this time are refused.
+    fn horizon(&self) -> i64 {
+        self.stream_time.map_or(i64::MIN, |time| time.saturating_sub(self.history_ms))
+    }
+
+    fn advance(&mut self, time: i64) {
+        self.stream_time = self.stream_time.max(Some(time));
+    }
+
+    fn segment_of(&self, valid_to: Option<i64>) -> i64 {
+        valid_to.map_or(LATEST, |time| self.segments.of(time))
+    }
+
+    fn key_in(segment: i64, key: &[u8], from: i64, out: &mut Vec<u8>) {
+        Segments::write_group(segment, key, out);
+        out.extend_from_slice(&from.to_be_bytes());
+    }
+}
+
+impl<V> Format for VersionedFormat<V> {
+    type Value = Version<V>;
+    type Sub = i64;
+    type Group = Many<i64, Version<V>>;
+
+    fn codec(&self) -> &dyn Codec<Version<V>> {
+        &*self.codec
+    }
+
+    fn row_key(&self, key: &[u8], from: i64, version: Option<&Version<V>>, out: &mut Vec<u8>) {
+        Self::key_in(self.segment_of(version.and_then(|version| version.valid_to)), key, from, out);
+    }
+
+    fn moved_from(&self, key: &[u8], from: i64, version: &Version<V>, out: &mut Vec<u8>) -> bool {
+        let segment = version.stored_in.filter(|segment| *segment != self.segment_of(version.valid_to));
+        if let Some(segment) = segment {
+            Self::key_in(segment, key, from, out);
+        }
+        segment.is_some()
+    }
+
+    fn stored(&self, version: &mut Version<V>) {
+        version.stored_in = Some(self.segment_of(version.valid_to));
+    }
+
+    fn log_key(&self, key: &[u8], _from: i64, out: &mut Vec<u8>) {
+        out.extend_from_slice(key);
+    }
+
+    fn log_timestamp(&self, from: i64, _version: Option<&Version<V>>) -> Option<i64> {
+        Some(from)
+    }
+
+    fn read_log<'k>(&self, record: &RecordView<'k>) -> Option<LogRow<'k, i64>> {
+        record.key.map(|key| LogRow { key, sub: record.timestamp })
+    }
+
+    fn load(&self, backend: &dyn Backend, key: &[u8], scratch: &mut Vec<u8>) -> Result<Self::Group, LoadError> {
+        let horizon = self.horizon();
+        let mut group = Many::default();
+        for segment in self.segments.stored_between(self.segments.of(horizon), LATEST) {
+            scratch.clear();
+            Segments::write_group(segment, key, scratch);
+            let mut rows = backend.scan_group(scratch)?;
+            while let Some((row, value)) = rows.row() {
+                let from = Segments::split(row, 8).and_then(|(_, from)| from.try_into().ok()).map(i64::from_be_bytes);
+                let mut version = self.codec.from_row(value)?;
+                version.stored_in = Some(segment);
+                if let Some(from) = from
+                    && version.valid_to.is_none_or(|end| end > horizon)
+                {
+                    group.rows.push((from, Row::clean(Some(version), value.len())));
+                }
+                rows.advance()?;
+            }
+        }
+        group.rows.sort_unstable_by_key(|(from, _)| *from);
+        Ok(group)
+    }
+
+    fn before_apply(&mut self, rows: &mut RowBuffer) -> Vec<KeyRange> {
+        self.segments.note(rows);
+        let Some(stream_time) = self.stream_time else { return Vec::new() };
+        let (time, length) = (stream_time.to_be_bytes(), self.segments.length_ms().to_be_bytes());
+        rows.push_bytes(TIME_KEY, Some(&[time, length].concat()));
+        self.segments.expire(self.segments.of(self.horizon())).into_iter().collect()
+    }
+
+    fn opened(&mut self, backend: &dyn Backend) -> Result<()> {
+        let mut row = TIME_KEY.to_vec();
+        let is_known = backend.get(&mut row)?;
+        let state = row[TIME_KEY.len()..].split_first_chunk().filter(|_| is_known);
+        let (time, length) = state.map(|(time, rest)| (i64::from_be_bytes(*time), rest)).unzip();
+        self.stream_time = time;
+        let length = length.and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+        self.segments.find(backend, length)
     }
 }
 
 impl<K: 'static, V: Clone + Send + 'static> StateStore for VersionedKeyValueStore<K, V> {
     fn name(&self) -> &str {
-        todo!()
+        self.rows.name()
     }
 
-    fn set_record_context(&mut self, _timestamp: i64, _headers: &Headers) {
-        todo!()
+    fn set_record_context(&mut self, timestamp: i64, headers: &Headers) {
+        self.rows.set_context(timestamp, headers);
     }
 
     fn dirty_bytes(&self) -> usize {
-        let _ = self.types;
-        todo!()
+        self.rows.dirty_bytes()
     }
 
-    fn write_changelog(&mut self, _sink: &mut dyn ChangelogSink) -> Result<()> {
-        todo!()
+    fn needs_commit(&self) -> bool {
+        self.rows.needs_commit()
     }
 
-    fn committed(&mut self, _changelog_end: Option<Offset>) -> Result<()> {
-        todo!()
+    fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {
+        self.rows.write_changelog(sink)
+    }
+
+    fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()> {
+        self.rows.committed(changelog_end)
     }
 
     fn rollback(&mut self) -> Result<()> {
-        todo!()
+        self.rows.rollback()
     }
 
     fn checkpoint(&self) -> Option<Offset> {
-        todo!()
+        self.rows.checkpoint()
     }
 
-    fn restore(&mut self, _offset: Offset, _record: RecordView<'_>) -> Result<()> {
-        todo!()
+    fn restore(&mut self, offset: Offset, record: RecordView<'_>) -> Result<()> {
+        self.restore_record(offset, &record)
     }
 
-    fn restored(&mut self, _next: Offset) -> Result<()> {
-        todo!()
+    fn restored(&mut self, next: Offset) -> Result<()> {
+        self.rows.restored_in_memory(next)
     }
 
-    fn reset(&mut self, _reason: &str) -> Result<()> {
-        todo!()
+    fn reset(&mut self, reason: &str) -> Result<()> {
+        self.rows.reset(reason)
     }
 
     fn flush(&mut self) -> Result<()> {
-        todo!()
+        self.rows.flush()
     }
 
     fn close(&mut self) -> Result<()> {
-        todo!()
+        self.rows.close()
     }
 }

@@ -48,8 +48,16 @@ pub(crate) trait Format {
 
     fn codec(&self) -> &dyn Codec<Self::Value>;
 
-    /// Appends the backend's key of a row.
-    fn row_key(&self, key: &[u8], sub: Self::Sub, out: &mut Vec<u8>);
+    /// Appends the backend's key of a row with this value.
+    fn row_key(&self, key: &[u8], sub: Self::Sub, value: Option<&Self::Value>, out: &mut Vec<u8>);
+
+    /// Appends the key under which the backend has an older state of the row, if it is another one.
+    fn moved_from(&self, _key: &[u8], _sub: Self::Sub, _value: &Self::Value, _out: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    /// The backend has this state of the row now.
+    fn stored(&self, _value: &mut Self::Value) {}
 
     /// Appends the changelog's key of a row: Kafka's bytes.
     fn log_key(&self, key: &[u8], sub: Self::Sub, out: &mut Vec<u8>);

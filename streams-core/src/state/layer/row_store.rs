@@ -204,6 +204,26 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         result
     }
 
+    /// Writes one row as the changelog tells it, for kinds whose records only mean something beside the rows that are
+    /// there: it is committed, and reaches the backend later.
+    pub(crate) fn write_restored(&mut self, slot: u32, sub: F::Sub, change: impl FnOnce(&mut Option<F::Value>)) {
+        let group = self.cache.group_mut(slot);
+        let table_bytes = group.table_bytes();
+        let row = group.row_or_default(sub);
+        if !std::mem::replace(&mut row.is_unflushed, true) {
+            self.writes.unflushed.push((slot, sub));
+        }
+        change(&mut row.value);
+        let grown = group.table_bytes() - table_bytes;
+        self.cache.grew(grown.cast_signed());
+    }
+
+    /// The changelog up to `next` is in memory.
+    pub(crate) fn restored_in_memory(&mut self, next: Offset) -> Result<()> {
+        self.committed_end = Some(next);
+        if self.is_flush_due() { self.flush() } else { Ok(()) }
+    }
+
     /// Changes a row in a way that the changelog implies.
     pub(crate) fn write_unlogged(&mut self, slot: u32, sub: F::Sub, change: impl FnOnce(&mut Option<F::Value>)) {
         let row = self.cache.group_mut(slot).row_or_default(sub);
@@ -421,6 +441,9 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             let group = self.cache.group_mut(*slot);
             if let Some(row) = group.row_mut(*sub) {
                 row.is_unflushed = false;
+                if let Some(value) = &mut row.value {
+                    self.parts.format.stored(value);
+                }
             }
             group.forget_if_absent(*sub);
         }
@@ -443,7 +466,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         let value = group.row(sub).and_then(|row| row.value.as_ref());
         let mut length = 0;
         let pushed = rows.push(
-            |out| format.row_key(key, sub, out),
+            |out| format.row_key(key, sub, value, out),
             |out| {
                 let Some(value) = value else { return Ok(false) };
                 let before = out.len();
@@ -453,7 +476,9 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             },
         );
         self.key_bytes.clear();
-        if format.index_row(key, sub, &mut self.key_bytes) {
+        if value.is_some_and(|value| format.moved_from(key, sub, value, &mut self.key_bytes)) {
+            rows.push_bytes(&self.key_bytes, None);
+        } else if format.index_row(key, sub, &mut self.key_bytes) {
             rows.push_bytes(&self.key_bytes, value.is_some().then_some(&[]));
         }
         match pushed {
@@ -515,7 +540,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         }
         let format = &self.parts.format;
         let pushed: Result<(), std::convert::Infallible> = self.restoring.push(
-            |out| format.row_key(row.key, row.sub, out),
+            |out| format.row_key(row.key, row.sub, None, out),
             |out| match record.value {
                 None => Ok(false),
                 Some(value) => {

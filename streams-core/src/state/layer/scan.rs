@@ -35,7 +35,7 @@ impl<'a, F: Format<Sub = (), Value: Clone>> MergedRows<'a, F> {
         }
         let row_key = |key: &[u8]| {
             let mut row = Vec::with_capacity(key.len() + 1);
-            store.format().row_key(key, (), &mut row);
+            store.format().row_key(key, (), None, &mut row);
             row
         };
         let to = match to {

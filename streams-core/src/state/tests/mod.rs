@@ -2,6 +2,7 @@
 
 mod key_value;
 mod session;
+mod versioned;
 mod window;
 
 use std::{fs, path::Path, sync::Arc};
