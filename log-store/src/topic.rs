@@ -72,9 +72,51 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// 22 characters of URL-safe base64 without padding, as Kafka prints its ids.
+pub(crate) fn encode_id(id: [u8; 16]) -> String {
+    // 128 bits in groups of six from the front; the last group has four bits of nothing at its end.
+    let number = u128::from_be_bytes(id);
+    let digit = |group: u32| {
+        let shift = 122_i32 - 6 * group.cast_signed();
+        let bits = if shift >= 0 { number >> shift } else { number << -shift };
+        char::from(BASE64[(bits & 63) as usize])
+    };
+    (0..22).map(digit).collect()
+}
+
+/// Undoes [`encode_id`].
+pub(crate) fn decode_id(text: &str) -> Option<[u8; 16]> {
+    if text.len() != 22 {
+        return None;
+    }
+    let mut number = 0_u128;
+    for (group, character) in text.bytes().enumerate() {
+        let digit = BASE64.iter().position(|byte| *byte == character)? as u128;
+        number = if group == 21 { (number << 2) | (digit >> 4) } else { (number << 6) | digit };
+    }
+    Some(number.to_be_bytes())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::TopicName;
+    use proptest::prelude::*;
+
+    use super::{TopicName, decode_id, encode_id};
+
+    proptest! {
+        #[test]
+        fn an_id_reads_back(id: [u8; 16]) {
+            prop_assert_eq!(decode_id(&encode_id(id)), Some(id));
+        }
+    }
+
+    #[test]
+    fn an_id_is_printed_as_kafka_prints_it() {
+        // The bytes 0 to 15.
+        assert_eq!(encode_id(std::array::from_fn(|index| index as u8)), "AAECAwQFBgcICQoLDA0ODw");
+    }
 
     #[test]
     fn names_that_are_no_names_are_refused() {

@@ -1,4 +1,5 @@
 //! Apache Kafka as a witness: it reads what we write, and we read what it writes.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod dump_log_segments;
 mod read;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{CommittedOffset, Isolation, Partitions};
-use crate::{Offset, Result, TopicName, TopicPartition};
+use crate::{Offset, Result, TopicName, TopicPartition, topic::encode_id};
 
 /// A topic to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,14 @@ pub struct TopicDescription {
     pub partitions: u32,
     /// Settings that differ from the defaults, under Kafka's names.
     pub config: BTreeMap<String, String>,
+}
+
+impl TopicDescription {
+    /// The topic's id as Kafka prints it: 22 characters.
+    #[must_use]
+    pub fn topic_id_text(&self) -> String {
+        encode_id(self.topic_id)
+    }
 }
 
 /// Which offset [`Admin::list_offset`] is asked for.

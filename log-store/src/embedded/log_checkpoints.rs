@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
-use super::{
-    storage::{Directory, read_small, write_atomically},
-    topics_file::{decode_id, encode_id},
+use super::storage::{Directory, read_small, write_atomically};
+use crate::{
+    Error, Offset, Result, TopicName, TopicPartition,
+    topic::{decode_id, encode_id},
 };
-use crate::{Error, Offset, Result, TopicName, TopicPartition};
 
 /// Per partition: everything before this offset is synced.
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";

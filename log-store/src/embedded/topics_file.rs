@@ -13,7 +13,11 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::storage::{Directory, read_small, write_atomically};
-use crate::{Error, Result, TopicName, client::TopicDescription};
+use crate::{
+    Error, Result, TopicName,
+    client::TopicDescription,
+    topic::{decode_id, encode_id},
+};
 
 /// Name of the file.
 pub(crate) const TOPICS: &str = "topics";
@@ -107,33 +111,6 @@ fn unescape(word: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// 22 characters of URL-safe base64 without padding, as Kafka prints its ids.
-pub(crate) fn encode_id(id: [u8; 16]) -> String {
-    // 128 bits in groups of six from the front; the last group has four bits of nothing at its end.
-    let number = u128::from_be_bytes(id);
-    let digit = |group: u32| {
-        let shift = 122_i32 - 6 * group.cast_signed();
-        let bits = if shift >= 0 { number >> shift } else { number << -shift };
-        char::from(BASE64[(bits & 63) as usize])
-    };
-    (0..22).map(digit).collect()
-}
-
-/// Undoes [`encode_id`].
-pub(crate) fn decode_id(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 22 {
-        return None;
-    }
-    let mut number = 0_u128;
-    for (group, character) in text.bytes().enumerate() {
-        let digit = BASE64.iter().position(|byte| *byte == character)? as u128;
-        number = if group == 21 { (number << 2) | (digit >> 4) } else { (number << 6) | digit };
-    }
-    Some(number.to_be_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -149,22 +126,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_reads_back(id: [u8; 16]) {
-            prop_assert_eq!(decode_id(&encode_id(id)), Some(id));
-        }
-
-        #[test]
         fn a_word_reads_back(word: String) {
             let escaped = escape(&word);
             prop_assert!(!escaped.contains([' ', '\n', '=']));
             prop_assert_eq!(unescape(&escaped), Some(word));
         }
-    }
-
-    #[test]
-    fn an_id_is_printed_as_kafka_prints_it() {
-        // The bytes 0 to 15.
-        assert_eq!(encode_id(std::array::from_fn(|index| index as u8)), "AAECAwQFBgcICQoLDA0ODw");
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! The files of a log as they lie there, read without opening the log: what an operator's tools need.
 //!
 //! * [`open`] reads one file, whatever kind it is.
-//! * [`verify`] holds all of them against each other.
+//! * [`PartitionReader`] reads the records of a partition.
+//! * [`verify`] holds all files against each other.
 //!
 //! Nothing is written, and nothing that is read is trusted.
 
 mod files;
+mod partition_reader;
 mod segment_reader;
 mod verify;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use files::{LeaderEpoch, decode_aborted, decode_leader_epochs, decode_offset_index, decode_time_index};
+pub use partition_reader::PartitionReader;
 pub use segment_reader::{FoundBatch, SegmentReader};
 pub use verify::{Finding, Scope, Severity, Verified, verify};
 

@@ -101,6 +101,18 @@ impl SegmentReader {
         Ok(Some(FoundBatch { position, batch: RecordBatch { header, bytes }, damage }))
     }
 
+    /// Goes back (or on) to `position`, where a batch begins, and sees what was written meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn look_again(&mut self, position: u64) -> Result<()> {
+        self.len = self.file.len().map_err(|error| Error::io("measure", &self.path, error))?.max(position);
+        self.position = position;
+        (self.begin, self.end) = (0, 0);
+        Ok(())
+    }
+
     /// True if there is nothing but zeros from here on.
     ///
     /// # Errors

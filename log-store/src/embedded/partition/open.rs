@@ -185,7 +185,7 @@ impl Partition {
         let directory = &*self.shared.directory;
         let create = || -> io::Result<()> {
             directory.create_dir(&self.directory_name)?;
-            let id = super::super::topics_file::encode_id(self.topic_id);
+            let id = crate::topic::encode_id(self.topic_id);
             let files = [
                 ("partition.metadata", format!("version: 0\ntopic_id: {id}\n")),
                 ("leader-epoch-checkpoint", format!("0\n1\n0 {first}\n")),

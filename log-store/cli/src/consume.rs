@@ -1,0 +1,222 @@
+//! `consume`: records become lines.
+
+use std::{io, sync::Arc, thread, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use log_store::{
+    Offset, RecordView, TopicName, TopicPartition,
+    client::{FetchedBatch, Isolation},
+    embedded::{inspect::PartitionReader, storage::Directory},
+};
+use serde_json::json;
+
+use crate::{
+    log::{Data, partitions, topic_name},
+    output::Output,
+    record_text::{Format, header_json, text},
+};
+
+/// Pause between two looks for more, when following.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(50);
+
+/// Prints the records of a topic. Reads beside a process that has the log open, and changes nothing.
+#[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  logctl --data ./data consume clicks --from-beginning --max-messages 10
+  logctl --data ./data consume clicks --partition 2 --from-offset 1000 --print offset,key,value
+  logctl --data ./data --json consume clicks --from-time 1700000000000 | jq .value
+  logctl --data ./data consume clicks --follow")]
+pub(crate) struct Args {
+    #[arg(value_parser = topic_name)]
+    topic: TopicName,
+
+    /// Only this partition; may be repeated.
+    #[arg(long)]
+    partition: Vec<u32>,
+
+    /// Start at the first record (the default, unless following).
+    #[arg(long, group = "start")]
+    from_beginning: bool,
+
+    /// Start at this offset in each partition.
+    #[arg(long, group = "start", value_name = "OFFSET")]
+    from_offset: Option<u64>,
+
+    /// Start at the first record with this timestamp or a later one (milliseconds since 1970).
+    #[arg(long, group = "start", value_name = "MS")]
+    from_time: Option<i64>,
+
+    /// Stop after so many records.
+    #[arg(long, value_name = "N")]
+    max_messages: Option<u64>,
+
+    /// Wait for more records at the end; starts there unless told otherwise.
+    #[arg(long)]
+    follow: bool,
+
+    /// What to print of a record, between tabs.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "value")]
+    print: Vec<Field>,
+
+    /// What stands between the fields.
+    #[arg(long, default_value = "\t", hide_default_value = true, value_name = "TEXT")]
+    separator: String,
+
+    /// How to show keys, values and headers.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// Which records to show where transactions are used.
+    #[arg(long, value_enum, default_value_t = IsolationLevel::ReadUncommitted)]
+    isolation_level: IsolationLevel,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Field {
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    Key,
+    Value,
+    Headers,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum IsolationLevel {
+    /// All records.
+    ReadUncommitted,
+    /// Records outside transactions, and those of committed ones.
+    ReadCommitted,
+}
+
+pub(crate) fn run(args: &Args, data: &Data, out: &mut Output) -> anyhow::Result<()> {
+    let directory: Arc<dyn Directory> = Arc::new(data.directory()?);
+    let mut readers = Vec::new();
+    for partition in partitions(&*directory, &args.topic, &args.partition)? {
+        readers.push(open(args, &directory, partition)?);
+    }
+    let mut left = args.max_messages.unwrap_or(u64::MAX);
+    loop {
+        let mut is_idle = true;
+        for reader in &mut readers {
+            if left == 0 {
+                return Ok(());
+            }
+            let Some(batch) = reader.next_batch()? else { continue };
+            is_idle = false;
+            print_batch(args, &batch, &mut left, out)?;
+        }
+        if is_idle {
+            if !args.follow {
+                return Ok(());
+            }
+            out.flush()?;
+            thread::sleep(FOLLOW_PAUSE);
+        }
+    }
+}
+
+/// A reader that stands where the arguments say.
+fn open(args: &Args, directory: &Arc<dyn Directory>, id: TopicPartition) -> anyhow::Result<PartitionReader> {
+    let isolation = match args.isolation_level {
+        IsolationLevel::ReadUncommitted => Isolation::ReadUncommitted,
+        IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
+    };
+    let start = match (args.from_offset, args.from_time) {
+        (Some(offset), _) => Offset::new(offset),
+        (_, Some(timestamp)) => offset_at(directory, &id, timestamp)?,
+        _ if args.follow && !args.from_beginning => end(directory, &id)?,
+        _ => Offset::ZERO,
+    };
+    Ok(PartitionReader::new(Arc::clone(directory), id, start, isolation)?)
+}
+
+/// The first record that is as late as `timestamp`, or the end.
+fn offset_at(directory: &Arc<dyn Directory>, id: &TopicPartition, timestamp: i64) -> anyhow::Result<Offset> {
+    let mut reader = PartitionReader::new(Arc::clone(directory), id.clone(), Offset::ZERO, Isolation::ReadUncommitted)?;
+    while let Some(batch) = reader.next_batch()? {
+        let mut cursor = batch.cursor();
+        while let Some(record) = cursor.advance()? {
+            if record.timestamp >= timestamp {
+                return Ok(record.offset);
+            }
+        }
+    }
+    Ok(reader.position())
+}
+
+fn end(directory: &Arc<dyn Directory>, id: &TopicPartition) -> anyhow::Result<Offset> {
+    let mut reader = PartitionReader::new(Arc::clone(directory), id.clone(), Offset::ZERO, Isolation::ReadUncommitted)?;
+    while reader.next_batch()?.is_some() {}
+    Ok(reader.position())
+}
+
+fn print_batch(args: &Args, batch: &FetchedBatch, left: &mut u64, out: &mut Output) -> anyhow::Result<()> {
+    let mut cursor = batch.cursor();
+    while *left > 0
+        && let Some(at) = cursor.advance()?
+    {
+        let record = cursor.view(&at);
+        if out.is_json() {
+            print_json(args, &batch.partition, at.offset, &record, out)?;
+        } else {
+            print_text(args, &batch.partition, at.offset, &record, out)?;
+        }
+        *left -= 1;
+    }
+    Ok(())
+}
+
+fn print_text(
+    args: &Args,
+    partition: &TopicPartition,
+    offset: Offset,
+    record: &RecordView<'_>,
+    out: &mut Output,
+) -> io::Result<()> {
+    for (index, field) in args.print.iter().enumerate() {
+        if index > 0 {
+            out.bytes(args.separator.as_bytes())?;
+        }
+        let shown = |part: Option<&[u8]>| part.map_or(b"null".to_vec(), |part| args.format.show(part).into_owned());
+        let bytes = match field {
+            Field::Topic => partition.topic.as_str().as_bytes().to_vec(),
+            Field::Partition => partition.partition.to_string().into_bytes(),
+            Field::Offset => offset.to_string().into_bytes(),
+            Field::Timestamp => record.timestamp.to_string().into_bytes(),
+            Field::Key => shown(record.key),
+            Field::Value => shown(record.value),
+            Field::Headers => headers_text(args, record).into_bytes(),
+        };
+        out.bytes(&bytes)?;
+    }
+    out.bytes(b"\n")
+}
+
+fn headers_text(args: &Args, record: &RecordView<'_>) -> String {
+    let headers = record.headers.to_headers();
+    let shown = headers.as_slice().iter().map(|header| {
+        let value = header.value.as_deref().map_or("null".to_owned(), |value| text(&args.format.show(value)));
+        format!("{}:{value}", header.key)
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+fn print_json(
+    args: &Args,
+    partition: &TopicPartition,
+    offset: Offset,
+    record: &RecordView<'_>,
+    out: &mut Output,
+) -> io::Result<()> {
+    let headers = record.headers.to_headers();
+    let headers: Vec<_> = headers.as_slice().iter().map(|header| header_json(header, args.format)).collect();
+    out.json(&json!({
+        "topic": partition.topic.as_str(), "partition": partition.partition, "offset": offset.value(),
+        "timestamp": record.timestamp, "key": args.format.json(record.key), "value": args.format.json(record.value),
+        "headers": headers,
+    }))
+}

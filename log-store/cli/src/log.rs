@@ -1,0 +1,88 @@
+//! The log that the command line names.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, bail};
+use log_store::{
+    TopicName, TopicPartition,
+    client::TopicDescription,
+    embedded::{
+        EmbeddedLog, LogConfig,
+        inspect::{self, Contents},
+        storage::{Directory, FileDirectory},
+    },
+};
+
+/// The directory of `--data`.
+pub(crate) struct Data(Option<PathBuf>);
+
+impl Data {
+    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+        Data(path)
+    }
+
+    fn path(&self) -> anyhow::Result<&PathBuf> {
+        self.0.as_ref().context("which log? say --data DIR, or set LOGCTL_DATA")
+    }
+
+    /// The directory itself, of a log that exists.
+    pub(crate) fn directory(&self) -> anyhow::Result<FileDirectory> {
+        let path = self.path()?;
+        // A typing error must not make a new log.
+        if fs::metadata(path.join("meta.properties")).is_err() {
+            bail!("there is no log in {}; `topics create` makes one", path.display());
+        }
+        Ok(FileDirectory::new(path)?)
+    }
+
+    /// Opens a log that exists.
+    pub(crate) fn open(&self) -> anyhow::Result<EmbeddedLog> {
+        self.directory()?;
+        self.open_or_create()
+    }
+
+    /// Opens the log, or makes a new one.
+    pub(crate) fn open_or_create(&self) -> anyhow::Result<EmbeddedLog> {
+        Ok(EmbeddedLog::open(self.path()?, LogConfig::default())?)
+    }
+}
+
+/// The topics of the table, read beside whoever has the log open.
+pub(crate) fn topics(directory: &dyn Directory) -> anyhow::Result<Vec<TopicDescription>> {
+    match inspect::open(directory, "topics")? {
+        Contents::Topics(topics) => Ok(topics),
+        _ => bail!("the table of topics is something else"),
+    }
+}
+
+/// A topic that exists.
+pub(crate) fn topic(directory: &dyn Directory, name: &TopicName) -> anyhow::Result<TopicDescription> {
+    let found = topics(directory)?.into_iter().find(|topic| topic.name == *name);
+    found.with_context(|| format!("unknown topic {name}; `topics list` shows all"))
+}
+
+/// The partitions of a topic: those asked for, or all.
+pub(crate) fn partitions(
+    directory: &dyn Directory,
+    name: &TopicName,
+    asked: &[u32],
+) -> anyhow::Result<Vec<TopicPartition>> {
+    let count = topic(directory, name)?.partitions;
+    if let Some(missing) = asked.iter().find(|partition| **partition >= count) {
+        bail!("topic {name} has partitions 0 to {}, not {missing}", count - 1);
+    }
+    let numbers = if asked.is_empty() { (0..count).collect() } else { asked.to_vec() };
+    Ok(numbers.into_iter().map(|number| TopicPartition::new(name.clone(), number)).collect())
+}
+
+/// A topic's name, for clap.
+pub(crate) fn topic_name(text: &str) -> Result<TopicName, String> {
+    TopicName::new(text).map_err(|error| error.to_string())
+}
+
+/// `TOPIC-PARTITION`, for clap.
+pub(crate) fn topic_partition(text: &str) -> Result<TopicPartition, String> {
+    let (topic, number) = text.rsplit_once('-').ok_or("expected TOPIC-PARTITION, as in clicks-0")?;
+    let number = number.parse().map_err(|_| "expected TOPIC-PARTITION, as in clicks-0")?;
+    Ok(TopicPartition::new(topic_name(topic)?, number))
+}

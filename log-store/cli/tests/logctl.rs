@@ -1,0 +1,334 @@
+//! `logctl` as a user types it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::{
+    fs,
+    io::Read,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use assert_cmd::{assert::Assert, cargo};
+use log_store::{
+    TopicName, TopicPartition,
+    embedded::{EmbeddedLog, LogConfig},
+};
+use predicates::prelude::*;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A log in a directory of its own.
+struct Log(TempDir);
+
+impl Log {
+    fn new() -> Self {
+        Log(tempfile::tempdir().unwrap())
+    }
+
+    /// With a topic `clicks` of two partitions.
+    fn with_clicks() -> Self {
+        let log = Log::new();
+        log.run("topics create clicks --partitions 2 --config retention.ms=-1").success();
+        log
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs a command line without input.
+    fn run(&self, line: &str) -> Assert {
+        self.run_with(line, "")
+    }
+
+    /// Runs a command line; arguments have no blanks.
+    fn run_with(&self, line: &str, input: &str) -> Assert {
+        let mut command = assert_cmd::Command::new(cargo::cargo_bin!("logctl"));
+        command.arg("--data").arg(self.path()).args(line.split(' ')).write_stdin(input).assert()
+    }
+
+    /// What a command prints.
+    fn out(&self, line: &str) -> String {
+        text(&self.run(line).success().get_output().stdout)
+    }
+
+    /// What a command prints with `--json`.
+    fn json(&self, line: &str) -> Vec<Value> {
+        self.out(&format!("--json {line}")).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn topics_are_created_listed_described_altered_and_deleted() {
+    let log = Log::with_clicks();
+    log.run("topics create orders").success().stdout("");
+    assert_eq!(log.out("topics list"), "clicks\norders\n");
+    log.run("topics describe clicks").success().stdout(
+        predicate::str::is_match("^Topic: clicks TopicId: [\\w-]{22} PartitionCount: 2 Configs: retention.ms=-1\n$")
+            .unwrap(),
+    );
+    log.run("topics alter clicks --config cleanup.policy=compact --delete-config retention.ms").success();
+    let described = log.json("topics describe clicks");
+    assert_eq!(described[0]["config"], serde_json::json!({"cleanup.policy": "compact"}));
+    log.run("topics delete orders").success();
+    assert_eq!(log.json("topics list"), [serde_json::json!({"name": "clicks"})]);
+}
+
+#[test]
+fn bad_requests_say_what_is_wrong() {
+    let log = Log::with_clicks();
+    let check = |line: &str, code: i32, expected: &str| {
+        let assert = log.run(line);
+        let err = text(&assert.get_output().stderr);
+        assert!(err.contains(expected), "{line}: {err}");
+        assert.code(code);
+    };
+    check("topics create clicks", 1, "topic clicks exists already");
+    check("topics create a/b", 2, "has a character other than");
+    check("topics create x --config retention.ms=soon", 1, "retention.ms");
+    check("topics create x --config retention.ms", 2, "NAME=VALUE");
+    check("topics create x --partitions 0", 1, "0 partitions");
+    check("topics delete nothing", 1, "nothing");
+    check("topics alter clicks", 1, "nothing to change");
+    check("consume nothing", 1, "unknown topic nothing; `topics list` shows all");
+    check("consume clicks --partition 2", 1, "has partitions 0 to 1, not 2");
+    check("consume clicks --from-beginning --from-offset 3", 2, "cannot be used with");
+    check("produce clicks --compression rar", 2, "none, gzip, snappy, lz4, zstd");
+    check("delete-records clicks --before-offset 1", 2, "expected TOPIC-PARTITION");
+    check("delete-records clicks-7 --before-offset 0", 1, "unknown topic or partition: clicks-7");
+    check("delete-records clicks-0 --before-offset 5", 1, "outside the log");
+    check("topics", 2, "Usage");
+    check("frobnicate", 2, "unrecognized subcommand");
+}
+
+#[test]
+fn a_typing_error_in_the_directory_makes_no_log() {
+    let parent = tempfile::tempdir().unwrap();
+    let missing = parent.path().join("typo");
+    for line in ["topics list", "consume clicks", "produce clicks", "verify", "stats"] {
+        let mut command = assert_cmd::Command::new(cargo::cargo_bin!("logctl"));
+        command.arg("--data").arg(&missing).args(line.split(' '));
+        command.assert().code(1).stderr(predicate::str::contains("there is no log in"));
+    }
+    assert!(!missing.exists());
+    let mut command = assert_cmd::Command::new(cargo::cargo_bin!("logctl"));
+    let failed = command.env_remove("LOGCTL_DATA").args(["topics", "list"]).assert().code(1);
+    failed.stderr(predicate::str::contains("--data DIR"));
+}
+
+#[test]
+fn lines_are_written_and_read_back() {
+    let log = Log::with_clicks();
+    log.run_with(
+        "produce clicks --key-separator : --null-value - --header source=test --timestamp 5",
+        "alice:home\nbob:-\n",
+    )
+    .success()
+    .stdout("2 records written to clicks\n");
+    let mut read = log.json("consume clicks --from-beginning");
+    read.sort_by_key(|record| record["key"].to_string());
+    assert_eq!((&read[0]["key"], &read[0]["value"]), (&"alice".into(), &"home".into()));
+    assert_eq!((&read[1]["key"], &read[1]["value"]), (&"bob".into(), &Value::Null));
+    for record in &read {
+        assert_eq!(record["headers"], serde_json::json!([{"key": "source", "value": "test"}]));
+        assert_eq!(record["timestamp"], 5);
+        assert_eq!(record["offset"], 0, "Kafka's partitioner sends them to two partitions");
+    }
+    let line = log
+        .out("consume clicks --partition 1 --print key,value,headers,partition,offset,timestamp,topic --separator ,");
+    assert!(
+        ["alice,home,source:test,1,0,5,clicks\n", "bob,null,source:test,1,0,5,clicks\n"].contains(&&line[..]),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_consume_prints_as_json_produce_reads() {
+    let log = Log::with_clicks();
+    let input = concat!(
+        r#"{"key":{"hex":"ff00"},"value":{"page":"home"},"timestamp":7,"partition":1,"headers":[{"key":"a","value":null},{"key":"a","value":"2"}]}"#,
+        "\n\n",
+        r#"{"value":"plain","partition":1}"#,
+        "\n",
+    );
+    log.run_with("produce clicks --format json --compression zstd", input).success();
+    let first = log.out("--json consume clicks --partition 1");
+    assert!(first.contains(r#""key":{"hex":"ff00"}"#), "{first}");
+    assert!(first.contains(r#""value":"{\"page\":\"home\"}""#), "{first}");
+    log.run("topics create copy --partitions 2").success();
+    log.run_with("produce copy --format json", &first).success();
+    let second = log.out("--json consume copy --partition 1");
+    assert_eq!(second.replace("\"topic\":\"copy\"", "\"topic\":\"clicks\""), first);
+    assert_eq!(log.out("consume copy --partition 1 --print key --format hex --max-messages 1"), "ff00\n");
+}
+
+#[test]
+fn a_bad_line_is_named() {
+    let log = Log::with_clicks();
+    let check = |line: &str, input: &str, expected: &str| {
+        log.run_with(line, input).code(1).stderr(predicate::str::contains(expected));
+    };
+    check("produce clicks --key-separator :", "a:b\nc\n", "standard input, line 2: no key separator in the line");
+    check("produce clicks --format json", "{\"value\":1}\n{", "standard input, line 2: EOF while parsing");
+    check("produce clicks --format json", "[]", "a line must be a JSON object");
+    check("produce clicks --format json", "{\"valeu\":1}", "unknown field \"valeu\"");
+    check("produce clicks --format json", "{\"partition\":9}", "has partitions 0 to 1, not 9");
+    check("produce clicks --format json", "{\"key\":{\"hex\":\"f\"}}", "1 digits are no whole bytes");
+    check("produce clicks /nowhere/lines.txt", "", "cannot open /nowhere/lines.txt");
+}
+
+#[test]
+fn reading_starts_and_ends_where_it_is_told() {
+    let log = Log::new();
+    log.run("topics create clicks").success();
+    let lines: String =
+        (0..20).map(|index| format!("{{\"value\":\"{index}\",\"timestamp\":{}}}\n", 100 + index)).collect();
+    log.run_with("produce clicks --format json", &lines).success();
+    assert_eq!(log.out("consume clicks --from-offset 18"), "18\n19\n");
+    assert_eq!(log.out("consume clicks --from-time 118"), "18\n19\n");
+    assert_eq!(log.out("consume clicks --from-time 900"), "");
+    assert_eq!(log.out("consume clicks --max-messages 2"), "0\n1\n");
+    assert_eq!(log.out("delete-records clicks-0 --before-offset 5"), "clicks-0 starts at offset 5\n");
+    assert_eq!(log.out("consume clicks --max-messages 1"), "5\n");
+    let stats = log.json("stats clicks");
+    assert_eq!((&stats[0]["startOffset"], &stats[0]["endOffset"]), (&5.into(), &20.into()));
+}
+
+#[test]
+fn the_reader_of_a_pipe_may_leave() {
+    let log = Log::with_clicks();
+    let many: String = (0..100_000).map(|index| format!("line {index}\n")).collect();
+    log.run_with("produce clicks", &many).success();
+    for command in ["consume clicks", "--json consume clicks", "dump clicks-0 --records"] {
+        let command = command.replace("clicks-0", log.path().join("clicks-0").to_str().unwrap());
+        let mut child = Command::new(cargo::cargo_bin!("logctl"))
+            .arg("--data")
+            .arg(log.path())
+            .args(command.split(' '))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0; 100];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        // The pipe is closed here.
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{command}");
+        assert!(output.status.success(), "{command}");
+    }
+}
+
+#[test]
+fn a_log_that_is_open_is_read_and_not_written() {
+    let log = Log::with_clicks();
+    log.run_with("produce clicks --partition 0", "before\n").success();
+    let open = EmbeddedLog::open(log.path(), LogConfig::default()).unwrap();
+    assert_eq!(log.out("consume clicks"), "before\n");
+    assert_eq!(log.out("topics list"), "clicks\n");
+    log.run("verify").success().stderr(predicate::str::contains("the log is open"));
+    let holder = format!("process {}", std::process::id());
+    for line in ["produce clicks", "topics delete clicks", "delete-records clicks-0 --before-offset 0"] {
+        log.run(line).code(1).stderr(predicate::str::contains(&holder));
+    }
+    open.close().unwrap();
+}
+
+#[test]
+fn following_shows_what_is_written_meanwhile() {
+    use log_store::{
+        RecordView,
+        client::{LogClient, ProducerConfig},
+    };
+    let log = Log::with_clicks();
+    let open = EmbeddedLog::open(log.path(), LogConfig::default()).unwrap();
+    let mut child = Command::new(cargo::cargo_bin!("logctl"))
+        .arg("--data")
+        .arg(log.path())
+        .args(["consume", "clicks", "--follow", "--from-beginning", "--max-messages", "2"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut producer = open.producer(&ProducerConfig::default()).unwrap();
+    let handle = producer.open(&TopicPartition::new(TopicName::new("clicks").unwrap(), 1)).unwrap();
+    for value in ["one", "two"] {
+        producer.send(handle, RecordView::new(0, None, Some(value.as_bytes()))).unwrap();
+        producer.flush().unwrap();
+    }
+    let mut out = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(out, "one\ntwo\n");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn files_are_dumped_in_kafkas_words() {
+    let log = Log::with_clicks();
+    log.run_with("produce clicks --partition 0 --key-separator : --timestamp 42 --compression lz4", "k:v\nk:w\n")
+        .success();
+    let file = log.path().join("clicks-0/00000000000000000000.log");
+    let dumped = log.out(&format!("dump {} --records --values", file.display()));
+    let expected = "baseOffset: 0 lastOffset: 1 count: 2 baseSequence: -1 lastSequence: -1 producerId: -1 producerEpoch: \
+                    -1 partitionLeaderEpoch: 0 isTransactional: false isControl: false deleteHorizonMs: none position: \
+                    0 CreateTime: 42 size: ";
+    assert!(dumped.contains(expected), "{dumped}");
+    assert!(
+        dumped.contains("| offset: 1 CreateTime: 42 keySize: 1 valueSize: 1 headerKeys: [] key: k payload: w"),
+        "{dumped}"
+    );
+    let objects = log.json(&format!("dump {} --values", file.display()));
+    assert_eq!((&objects[0]["compresscodec"], &objects[0]["isvalid"]), (&"lz4".into(), &true.into()));
+    assert_eq!((&objects[2]["offset"], &objects[2]["value"]), (&1.into(), &"w".into()));
+
+    let whole = log.out(&format!("dump {}", log.path().join("clicks-0").display()));
+    for name in [".log", ".index", ".timeindex", "leader-epoch-checkpoint", "partition.metadata"] {
+        assert!(whole.contains(name), "{name} in {whole}");
+    }
+    assert!(log.out(&format!("dump {}", log.path().join("topics").display())).contains("Topic: clicks"));
+    log.run(&format!("dump {}", log.path().join("nothing").display()))
+        .code(1)
+        .stderr(predicate::str::contains("cannot open"));
+    fs::write(log.path().join("notes.txt"), "mine").unwrap();
+    log.run(&format!("dump {}", log.path().join("notes.txt").display()))
+        .code(1)
+        .stderr(predicate::str::contains("is no file of a log"));
+}
+
+#[test]
+fn damage_is_shown_and_found() {
+    let log = Log::with_clicks();
+    log.run_with("produce clicks --partition 0", "one\ntwo\n").success();
+    log.run("verify").success().stdout(predicate::str::contains("2 records").and(predicate::str::contains("0 errors")));
+    let file = log.path().join("clicks-0/00000000000000000000.log");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[70] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    log.run("verify")
+        .code(1)
+        .stdout(predicate::str::contains("clicks-0/00000000000000000000.log at byte 0: checksum is"));
+    log.run("verify clicks-0").code(1);
+    log.run("verify clicks-1").success();
+    let found = log.run("--json verify clicks").code(1);
+    let first: Value =
+        serde_json::from_slice(found.get_output().stdout.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    assert_eq!((&first["severity"], &first["position"]), (&"error".into(), &0.into()));
+    assert!(log.out(&format!("dump {}", file.display())).contains("isvalid: false"));
+    bytes[10] = 0x7f;
+    fs::write(&file, &bytes).unwrap();
+    log.run(&format!("dump {}", file.display())).code(1).stderr(predicate::str::contains("corrupt batch at byte 0"));
+}
+
+#[test]
+fn shells_get_completions_and_people_get_help() {
+    let log = Log::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(log.out(&format!("completions {shell}")).contains("delete-records"), "{shell}");
+    }
+    let help = log.out("--help");
+    for word in ["Examples:", "topics", "produce", "consume", "verify", "dump", "LOGCTL_DATA"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+}
