@@ -69,11 +69,7 @@ impl<'a, KOut, VOut> ProcessorContext<'a, KOut, VOut> {
     /// # Errors
     ///
     /// As [`ProcessorContext::forward`].
-    pub fn forward_buffered(
-        &mut self,
-        came_from: Option<&RecordMetadata>,
-        record: Record<KOut, VOut>,
-    ) -> ProcessResult
+    pub fn forward_buffered(&mut self, came_from: Option<&RecordMetadata>, record: Record<KOut, VOut>) -> ProcessResult
     where
         KOut: Clone + 'static,
         VOut: Clone + 'static,

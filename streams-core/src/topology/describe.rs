@@ -134,8 +134,8 @@ impl<'a> Graph<'a> {
         for node in hash_set_order(&graph.names) {
             for parent in &topology.nodes[subtopology.nodes[node]].parents {
                 let parent = places.get(parent.as_str()).and_then(|place| subtopology.nodes.binary_search(place).ok());
-                // An unknown parent is for validation to report.
-                if let Some(parent) = parent {
+                // A parent that is unknown or added later is for validation to report.
+                if let Some(parent) = parent.filter(|parent| *parent < node) {
                     graph.connect(parent, node);
                 }
             }

@@ -219,6 +219,12 @@ Topologies:
     }
 
     #[test]
+    fn a_topology_that_is_not_valid_can_still_be_described() {
+        let text = topology("processor q < p\nprocessor p < p,x").describe().to_string();
+        assert!(text.contains("Processor: p (stores: [])") && text.contains("Processor: q (stores: [])"), "{text}");
+    }
+
+    #[test]
     fn many_ways_through_a_topology_cost_no_more_than_its_edges() {
         // 2^60 paths: counting them one by one would never end.
         let mut lines = "source n0 in\n".to_owned();
