@@ -5,6 +5,7 @@
 
 mod application;
 pub(crate) mod blueprint;
+mod cleaner;
 mod committer;
 mod fingerprint;
 pub(crate) mod global_stores;

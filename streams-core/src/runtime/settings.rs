@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     /// `None`: never wait for an empty partition.
     pub(crate) task_idle_max: Option<Duration>,
     pub(crate) purge_interval: Duration,
+    pub(crate) task_timeout: Duration,
 }
 
 impl Settings {
@@ -41,6 +42,7 @@ impl Settings {
             poll_wait: config.poll_wait,
             buffer_bytes_max: config.buffered_bytes_per_partition,
             task_idle_max: config.max_task_idle,
+            task_timeout: config.task_timeout,
             purge_interval: config.repartition_purge_interval,
         }
     }

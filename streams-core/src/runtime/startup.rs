@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::{
     blueprint::{Blueprint, StoreContexts, Surroundings},
+    cleaner::Cleaner,
     fingerprint::{Fingerprint, UNKNOWN_PARTITIONS},
     global_stores::GlobalStores,
     internal_topics,
@@ -35,16 +36,13 @@ pub(crate) struct Started {
     pub(crate) process_id: String,
     /// Held until the application has ended, even if its handle lives on.
     directory: SharedDirectory,
+    cleaner: Mutex<Option<Cleaner>>,
 }
 
 impl Started {
-    /// The directory of the application's state, until the application has ended.
-    pub(crate) fn directory(&self) -> Option<Arc<StateDirectory>> {
-        self.directory.lock().clone()
-    }
-
     /// The last thread has ended: closes the global stores and lets others have the directory.
     pub(crate) fn close(&self) -> Result<()> {
+        self.cleaner.lock().take();
         let closed = self.global_stores.close();
         self.directory.lock().take();
         closed
@@ -107,7 +105,11 @@ pub(crate) fn prepare(topology: &Topology, config: &StreamsConfig, client: &Shar
         global_stores = GlobalStores::new(opened.into_iter().map(|opened| opened.store).collect());
         global = Some(blueprint);
     }
-    Ok(Started { blueprint, global, global_stores, process_id, directory: shared })
+    let directory = Arc::clone(&shared);
+    let name = format!("{}-CleanupThread", config.client_id);
+    let cleaner = Cleaner::start(name, config.state_cleanup_delay, move || directory.lock().clone())?;
+    let cleaner = Mutex::new(Some(cleaner));
+    Ok(Started { blueprint, global, global_stores, process_id, directory: shared, cleaner })
 }
 
 /// Partition 0 of the part that fills global stores; its stores serve all partitions.

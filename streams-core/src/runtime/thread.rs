@@ -41,8 +41,11 @@ use crate::{
 /// among their heads.
 const BATCHES_PER_TURN_MAX: usize = 64;
 
-/// Failures in a row, without a commit in between, after which beginning again is given up.
-const FAILURES_MAX: u32 = 10;
+/// Times in a row, without a commit in between, that a thread joins its group anew.
+const FENCED_MAX: u32 = 10;
+
+/// Before a thread begins again: a log that does not answer must not be asked without a pause.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// One stream thread.
 pub(crate) struct StreamThread {
@@ -63,7 +66,8 @@ pub(crate) struct StreamThread {
     ready: VecDeque<RestoredTask>,
     pace: Pace,
     purge: Purge,
-    failures: u32,
+    /// Failures in a row, and when the first of them was.
+    failing: Option<(u32, Duration)>,
     dropped_records: u64,
     /// Why the thread ends, if not because it was asked to.
     cause: Option<Error>,
@@ -124,7 +128,7 @@ impl StreamThread {
             ready: VecDeque::new(),
             pace,
             purge,
-            failures: 0,
+            failing: None,
             dropped_records: 0,
             cause: None,
         })
@@ -352,7 +356,7 @@ impl StreamThread {
         let committed = self.committer.commit(&mut self.running, &mut *self.consumer, self.app.global_stores())?;
         let after = self.app.clock.monotonic();
         self.pace.committed(after);
-        self.failures = 0;
+        self.failing = None;
         self.purge.committed(self.committer.positions());
         self.purge.delete_if_due(after);
         if committed {
@@ -374,10 +378,12 @@ impl StreamThread {
     /// What an error means. A command that was left half done cannot be taken up again in the middle: then only a new
     /// thread helps.
     fn judge(&mut self, error: Error, may_retry: bool) -> Failure {
-        self.failures += 1;
+        let now = self.app.clock.monotonic();
+        let (times, since) = self.failing.map_or((1, now), |(times, since)| (times + 1, since));
+        self.failing = Some((times, since));
         let failure = match failure_of(&error) {
-            _ if self.failures > FAILURES_MAX => Failure::Fatal,
-            Failure::Retriable if !may_retry => Failure::Fatal,
+            Failure::Fenced if times > FENCED_MAX => Failure::Fatal,
+            Failure::Retriable if !may_retry || now - since > self.app.settings.task_timeout => Failure::Fatal,
             failure => failure,
         };
         self.app.metrics.add(Metric::CommitFailedTotal, 1);
@@ -392,6 +398,7 @@ impl StreamThread {
             }
             Failure::Retriable => {
                 tracing::warn!(thread = self.name, %error, "beginning again from the committed offsets");
+                std::thread::sleep(RETRY_PAUSE.min(self.app.settings.task_timeout));
             }
         }
         failure
