@@ -250,6 +250,22 @@ impl World {
         streams
     }
 
+    /// The same log and topics, for another instance: its own disk, directory and journal.
+    pub(super) fn elsewhere(&self) -> Self {
+        let journal = Arc::new(Journal::default());
+        let (log, disk) = (Arc::clone(&self.log), Disk::default());
+        let client = Arc::new(super::faulty_log::FaultyLog { log: Arc::clone(&log), journal: Arc::clone(&journal) });
+        World { log, client, journal, disk, state_dir: tempfile::tempdir().unwrap(), partitions: self.partitions }
+    }
+
+    /// The same instance after a crash: what was on its disk is there, its connection to the log is new.
+    pub(super) fn reborn(self) -> Self {
+        let journal = Arc::new(Journal::default());
+        let client =
+            Arc::new(super::faulty_log::FaultyLog { log: Arc::clone(&self.log), journal: Arc::clone(&journal) });
+        World { client, journal, ..self }
+    }
+
     /// Appends words, in turn to the partitions.
     pub(super) fn say(&self, words: &[&str]) {
         let mut producer = self.log.producer(&ProducerConfig::default()).unwrap();

@@ -1,6 +1,13 @@
 //! A log client that writes down what is asked of the log, and fails where a test tells it to.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use log_store::{
     Error, Offset, RecordView, Result, TopicPartition,
@@ -24,11 +31,18 @@ pub(super) enum When {
 pub(super) type MakeError = fn() -> Error;
 
 /// What is asked and what is to fail, shared by all clients of one log.
-#[derive(Default)]
 pub(super) struct Journal {
     calls: Mutex<Vec<String>>,
     /// The call, how many of its kind go well before, when, and with which error.
     faults: Mutex<Vec<(&'static str, usize, When, MakeError)>>,
+    /// Calls until the log is gone for good; negative: it stays.
+    calls_left: AtomicI64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal { calls: Mutex::default(), faults: Mutex::default(), calls_left: AtomicI64::new(-1) }
+    }
 }
 
 impl Journal {
@@ -51,6 +65,16 @@ impl Journal {
         !self.faults.lock().is_empty()
     }
 
+    /// After this many more calls every call fails: for the application it is as if the power went.
+    pub(super) fn die_after(&self, calls: i64) {
+        self.calls_left.store(calls, Ordering::SeqCst);
+    }
+
+    /// True once nothing works any more.
+    pub(super) fn is_dead(&self) -> bool {
+        self.calls_left.load(Ordering::SeqCst) == 0
+    }
+
     fn due(&self, name: &'static str) -> Option<(When, MakeError)> {
         let mut faults = self.faults.lock();
         let place = faults.iter().position(|(faulty, ..)| *faulty == name)?;
@@ -64,6 +88,10 @@ impl Journal {
 
     fn call<T>(&self, name: &'static str, text: String, call: impl FnOnce() -> Result<T>) -> Result<T> {
         self.write(text);
+        let count = |left: i64| if left > 0 { Some(left - 1) } else { None };
+        if self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) == Err(0) {
+            return Err(Error::Poisoned { reason: "the power is off".into() });
+        }
         let fault = self.due(name);
         match fault {
             None => call(),

@@ -4,6 +4,7 @@ mod counting;
 mod failing;
 mod faulty_log;
 mod global;
+mod rebalancing;
 mod running;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use log_store::{
 use crate::ProcessingGuarantee;
 
 /// What scenarios run under.
-const GUARANTEES: [ProcessingGuarantee; 1] = [ProcessingGuarantee::AtLeastOnce];
+const GUARANTEES: [ProcessingGuarantee; 2] = [ProcessingGuarantee::AtLeastOnce, ProcessingGuarantee::ExactlyOnceV2];
 
 /// A log without files.
 fn log() -> SharedClient {
