@@ -17,6 +17,7 @@
 //! ```
 
 mod aggregate;
+mod buffer;
 mod builder;
 mod config;
 mod graph;

@@ -32,7 +32,7 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         let (key_serde, value_serde) = (materialized.key_serde.clone(), materialized.value_serde.clone());
         let mut graph = self.place.graph.lock();
         let is_named = materialized.store_name.is_some();
-        let is_versioned = materialized.versioned.is_some();
+        let history = materialized.history();
         let store = materialized.store_name(&mut graph, prefix);
         let name = materialized.processor.or_generate(&mut graph, prefix);
         drop(graph);
@@ -40,9 +40,9 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         let spec = StoreSpec::new(store.clone(), materialized);
         let node = GraphNode::new(name.clone(), Step::Other, write_aggregate(spec, Arc::new(fold)))
             .table(TableKind::Aggregate)
-            .versioned(Some(is_versioned));
+            .versioned(Some(history.is_some()));
         let id = self.place.graph.lock().add(node, &[parent.node]);
-        let view = View::of_store(&store);
+        let view = View::of_store(&store, history);
         KTable::new(parent.next(id, &name), key_serde, value_serde, is_named.then_some(store), view)
     }
 }

@@ -70,8 +70,6 @@ pub(crate) enum Step {
         /// Node that keeps the right side.
         other_window: String,
     },
-    /// Behaves differently below a versioned table.
-    VersionedSemantics,
     /// Holds back updates of a table.
     Suppress,
     /// Anything else: nobody asks.

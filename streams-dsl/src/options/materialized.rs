@@ -161,6 +161,11 @@ impl<K, V> Materialized<K, V> {
         self.is_given
     }
 
+    /// How long the store keeps earlier values, if it is versioned.
+    pub(crate) fn history(&self) -> Option<Duration> {
+        self.versioned.map(|versioned| versioned.history)
+    }
+
     /// Whether the store is versioned; `None` if nothing was said about it.
     pub(crate) fn output_versioned(&self) -> Option<bool> {
         self.is_given.then_some(self.versioned.is_some())

@@ -5,6 +5,7 @@ mod filter;
 mod flat_map;
 mod for_each;
 mod group;
+mod join;
 mod map;
 mod map_values;
 pub(crate) mod merge;

@@ -49,7 +49,7 @@ impl<K: Data, V: Data> KStream<K, V> {
         let name = materialized.processor.or_generate(&mut graph, TO_TABLE);
         let is_named = materialized.store_name.is_some();
         let processor_is_named = materialized.processor.0.is_some();
-        let is_versioned = materialized.versioned.is_some();
+        let history = materialized.history();
         let store = materialized.store_name(&mut graph, TO_TABLE);
         let mut parent = self.place.clone();
         if self.repartition_required {
@@ -72,10 +72,10 @@ impl<K: Data, V: Data> KStream<K, V> {
         });
         let node = GraphNode::new(name.clone(), Step::Other, write)
             .table(TableKind::Source { is_named })
-            .versioned(Some(is_versioned));
+            .versioned(Some(history.is_some()));
         let id = graph.add(node, &[parent.node]);
         drop(graph);
-        let view = View::of_store(&store);
+        let view = View::of_store(&store, history);
         KTable::new(parent.next(id, &name), key_serde, value_serde, is_named.then_some(store), view)
     }
 }

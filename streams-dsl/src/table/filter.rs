@@ -73,11 +73,12 @@ impl<K: Data, V: Data> KTable<K, V> {
         let (key_serde, value_serde) = (materialized.key_serde.clone(), materialized.value_serde.clone());
         let predicate = Arc::new(predicate);
         let parent = self.node();
+        let history = materialized.history();
         let mut graph = self.place.graph.lock();
         let (store, name, output_versioned) = materialized.of_derived(&mut graph, FILTER);
         let spec = store.clone().map(|name| StoreSpec::new(name, materialized));
         let view = match &store {
-            Some(store) => View::of_store(store),
+            Some(store) => View::of_store(store, history),
             None => {
                 let predicate = Arc::clone(&predicate);
                 View::computed(self.view(), move |_, key, row: Option<ValueAndTimestamp<V>>| {
@@ -100,7 +101,7 @@ impl<K: Data, V: Data> KTable<K, V> {
                 topology.add_state_store(spec.build(wiring, None), &[wiring.name()]);
             }
         });
-        let node = GraphNode::new(name.clone(), Step::VersionedSemantics, write)
+        let node = GraphNode::new(name.clone(), Step::Other, write)
             .table(TableKind::Derived { parent, is_stored: store.is_some() })
             .versioned(output_versioned);
         let id = graph.add(node, &[parent]);

@@ -81,10 +81,9 @@ impl<K: Data, V: Data> GlobalKTable<K, V> {
             );
         });
         graph.add(GraphNode::new(name, Step::TableSource, write), &[Graph::ROOT]);
-        GlobalKTable {
-            view: View { getter: View::of_store(&store).getter, stores: Vec::new() },
-            queryable_store_name: Some(store),
-        }
+        // Global stores need not be connected to their readers.
+        let view = View { stores: Vec::new(), ..View::of_store(&store, None) };
+        GlobalKTable { view, queryable_store_name: Some(store) }
     }
 }
 

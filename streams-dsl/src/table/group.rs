@@ -59,7 +59,7 @@ impl<K: Data, V: Data> KTable<K, V> {
                 versioned,
             });
         });
-        let id = graph.add(GraphNode::new(name.clone(), Step::VersionedSemantics, write), &[parent]);
+        let id = graph.add(GraphNode::new(name.clone(), Step::Other, write), &[parent]);
         drop(graph);
         self.demand_old_values();
         grouped_table(self.place.next(id, &name), grouped)

@@ -55,11 +55,12 @@ impl<K: Data, V: Data> KTable<K, V> {
         let (key_serde, value_serde) = (materialized.key_serde.clone(), materialized.value_serde.clone());
         let mapper = Arc::new(mapper);
         let parent = self.node();
+        let history = materialized.history();
         let mut graph = self.place.graph.lock();
         let (store, name, output_versioned) = materialized.of_derived(&mut graph, MAP_VALUES);
         let spec = store.clone().map(|name| StoreSpec::new(name, materialized));
         let view = match &store {
-            Some(store) => View::of_store(store),
+            Some(store) => View::of_store(store, history),
             None => {
                 let mapper = Arc::clone(&mapper);
                 View::computed(self.view(), move |_, key, row: Option<ValueAndTimestamp<V>>| {

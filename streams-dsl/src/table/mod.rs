@@ -3,6 +3,7 @@
 mod filter;
 mod global;
 mod group;
+mod join;
 mod map_values;
 pub(crate) mod materialize;
 pub(crate) mod source;
@@ -10,12 +11,14 @@ mod to_stream;
 mod transform_values;
 pub(crate) mod value_getter;
 
+use std::time::Duration;
+
 pub use global::GlobalKTable;
 use streams_core::serde::{Data, SharedSerde};
 pub use transform_values::{TransformerContext, ValueTransformer};
 use value_getter::GetterSupplier;
 
-use crate::graph::{NodeId, Place, demand::Demand};
+use crate::graph::{Graph, NodeId, Place, demand::Demand};
 
 /// A table: for each key its latest value. A record is an update of its key; a null value deletes it.
 ///
@@ -39,11 +42,13 @@ pub(crate) struct View<K, V> {
     pub(crate) getter: GetterSupplier<K, V>,
     /// Stores that the lookup reads.
     pub(crate) stores: Vec<String>,
+    /// How far back values can be looked up, if the table is versioned.
+    pub(crate) history: Option<Duration>,
 }
 
 impl<K, V> Clone for View<K, V> {
     fn clone(&self) -> Self {
-        View { getter: GetterSupplier::clone(&self.getter), stores: self.stores.clone() }
+        View { getter: GetterSupplier::clone(&self.getter), stores: self.stores.clone(), history: self.history }
     }
 }
 
@@ -83,6 +88,11 @@ impl<K: Data, V: Data> KTable<K, V> {
     /// How values are looked up, if somebody will.
     pub(crate) fn view(&self) -> &View<K, V> {
         &self.view
+    }
+
+    /// How far back values can be looked up, if the table is versioned.
+    pub(crate) fn history(&self, graph: &Graph) -> Option<Duration> {
+        if graph[self.node()].output_versioned == Some(false) { None } else { self.view.history }
     }
 
     /// A way to look up values, which from now on the table must allow.

@@ -46,7 +46,7 @@ pub(crate) fn table_of_topic<K: Data, V: Data>(
     let (key_serde, value_serde) = (consumed.key_serde.clone(), consumed.value_serde.clone());
     let mut locked = graph.lock();
     let is_named = materialized.store_name.is_some();
-    let output_versioned = Some(materialized.versioned.is_some());
+    let history = materialized.history();
     let store = materialized.store_name(&mut locked, &format!("{topic}-"));
     let (source, name) = source_names(&mut locked, consumed.name.clone());
     let spec = StoreSpec::new(store.clone(), materialized);
@@ -67,12 +67,12 @@ pub(crate) fn table_of_topic<K: Data, V: Data>(
     });
     let node = GraphNode::new(name.clone(), Step::TableSource, write)
         .table(TableKind::Source { is_named })
-        .versioned(output_versioned);
+        .versioned(Some(history.is_some()));
     let id = locked.add(node, &[Graph::ROOT]);
     drop(locked);
     let place =
         Place { graph: graph.clone(), node: id, name: name.into(), sources: Arc::new(BTreeSet::from([source])) };
-    KTable::new(place, key_serde, value_serde, is_named.then(|| store.clone()), View::of_store(&store))
+    KTable::new(place, key_serde, value_serde, is_named.then(|| store.clone()), View::of_store(&store, history))
 }
 
 /// Names of a table's source node and of its processor.

@@ -73,6 +73,7 @@ impl<K: Data, V: Data> KTable<K, V> {
         let stores = options.stores;
         let supplier = Arc::new(supplier);
         let parent = self.node();
+        let history = materialized.history();
         let mut graph = self.place.graph.lock();
         let output_versioned = materialized.output_versioned();
         let store = materialized.store_name.clone();
@@ -82,12 +83,13 @@ impl<K: Data, V: Data> KTable<K, V> {
         let name = materialized.processor.or_generate(&mut graph, TRANSFORM_VALUES);
         let spec = store.clone().map(|name| StoreSpec::new(name, materialized));
         let view = match &store {
-            Some(store) => View::of_store(store),
+            Some(store) => View::of_store(store, history),
             None => {
                 let (supplier, parent) = (Arc::clone(&supplier), Arc::clone(&self.view().getter));
                 View {
                     getter: Arc::new(move || Box::new(Transformed { transformer: supplier(), parent: parent() })),
                     stores: self.view().stores.clone(),
+                    history: self.view().history,
                 }
             }
         };

@@ -1,6 +1,6 @@
 //! Looking up a table's values: in its store, or computed from the tables before it.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use streams_core::{
     processor::{ProcessResult, ProcessorContext},
@@ -37,11 +37,11 @@ pub(crate) trait ValueGetter<K, V>: Send {
 pub(crate) type GetterSupplier<K, V> = Arc<dyn Fn() -> Box<dyn ValueGetter<K, V>> + Send + Sync>;
 
 impl<K: Data, V: Data> View<K, V> {
-    /// Values as they lie in the store `name`.
-    pub(crate) fn of_store(name: &str) -> Self {
+    /// Values as they lie in the store `name`, which keeps them for so long if it is versioned.
+    pub(crate) fn of_store(name: &str, history: Option<Duration>) -> Self {
         let stores = vec![name.to_owned()];
         let name: Arc<str> = name.into();
-        View { getter: Arc::new(move || Box::new(InStore { name: Arc::clone(&name), store: None })), stores }
+        View { getter: Arc::new(move || Box::new(InStore { name: Arc::clone(&name), store: None })), stores, history }
     }
 
     /// Values computed from those of another table.
@@ -58,6 +58,7 @@ impl<K: Data, V: Data> View<K, V> {
         View {
             getter: Arc::new(move || Box::new(Computed { parent: getter(), compute: compute.clone() })),
             stores: parent.stores.clone(),
+            history: parent.history,
         }
     }
 }

@@ -97,13 +97,13 @@ impl<K: Data, A: Data> CogroupedKStream<K, A> {
         let (key_serde, value_serde) = (materialized.key_serde.clone(), materialized.value_serde.clone());
         let (store, is_named) = self.store_name(&materialized);
         let named = materialized.processor.clone();
-        let is_versioned = materialized.versioned.is_some();
+        let history = materialized.history();
         let spec = StoreSpec::new(store.clone(), materialized);
         let initializer: Initializer<A> = Arc::new(initializer);
-        let place = self.wire::<K>(&store, is_named, &named, None, Some(is_versioned), |input| {
+        let place = self.wire::<K>(&store, is_named, &named, None, Some(history.is_some()), |input| {
             input.write(Arc::clone(&spec), Arc::clone(&initializer))
         });
-        KTable::new(place, key_serde, value_serde, is_named.then(|| store.clone()), View::of_store(&store))
+        KTable::new(place, key_serde, value_serde, is_named.then(|| store.clone()), View::of_store(&store, history))
     }
 
     /// Cuts the groups into windows.

@@ -166,7 +166,7 @@ impl<K: Data, V: Data> KGroupedTable<K, V> {
         let (key_serde, value_serde) = (materialized.key_serde.clone(), materialized.value_serde.clone());
         let mut graph = self.place.graph.lock();
         let is_named = materialized.store_name.is_some();
-        let is_versioned = materialized.versioned.is_some();
+        let history = materialized.history();
         let store = materialized.store_name(&mut graph, AGGREGATE);
         let sink = materialized.processor.suffixed_or_generate(&mut graph, "-sink", naming::SINK);
         let source = materialized.processor.suffixed_or_generate(&mut graph, "-source", naming::SOURCE);
@@ -185,10 +185,11 @@ impl<K: Data, V: Data> KGroupedTable<K, V> {
                 })
                 .add_state_store(spec.build(wiring, None), &[wiring.name()]);
         });
-        let node =
-            GraphNode::new(name.clone(), Step::Other, write).table(TableKind::Aggregate).versioned(Some(is_versioned));
+        let node = GraphNode::new(name.clone(), Step::Other, write)
+            .table(TableKind::Aggregate)
+            .versioned(Some(history.is_some()));
         let id = self.place.graph.lock().add(node, &[repartition]);
-        let view = View::of_store(&store);
+        let view = View::of_store(&store, history);
         KTable::new(parent.next(id, &name), key_serde, value_serde, is_named.then_some(store), view)
     }
 

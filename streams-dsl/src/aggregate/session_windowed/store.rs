@@ -85,6 +85,7 @@ impl<K: Data, A: Data> SessionStoreSpec<K, A> {
         View {
             getter: Arc::new(move || Box::new(InSessionStore { name: Arc::clone(&name), store: None })),
             stores: vec![self.name.clone()],
+            history: None,
         }
     }
 }

@@ -90,6 +90,7 @@ impl<K: Data, A: Data> WindowStoreSpec<K, A> {
         View {
             getter: Arc::new(move || Box::new(InWindowStore { name: Arc::clone(&name), store: None })),
             stores: vec![self.name.clone()],
+            history: None,
         }
     }
 }
