@@ -112,6 +112,7 @@ impl Position<'_> {
 /// Gives a [`Processor`] its erased form.
 pub(crate) struct Typed<P, KIn, VIn, KOut, VOut> {
     processor: P,
+    #[expect(clippy::type_complexity, reason = "four type parameters are what it is about")]
     types: PhantomData<fn(KIn, VIn) -> (KOut, VOut)>,
 }
 

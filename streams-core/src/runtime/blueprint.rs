@@ -3,7 +3,6 @@
 //! Drawn once, when the application starts and all topics are there; shared by its threads and never changed.
 
 use std::{
-    any::Any,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
@@ -19,15 +18,13 @@ use super::{
 };
 use crate::{
     Error, Handlers, Result,
-    processor::{
-        ProcessResult, Punctuation,
-        erased::{ErasedProcessor, NodeCell, Position},
-    },
+    processor::erased::NodeCell,
     state::{Changelog, StateStore, StoreBuilder, StoreContext},
     task::{
         TaskId,
         context::TaskParts,
         record_collector::{PartitionCounts, RecordCollector},
+        source_node::Entrance,
         stream_task::{Input, StreamTask},
     },
     time::DefaultTimestampExtractor,
@@ -342,29 +339,6 @@ impl NodePlan {
         };
         NodeCell { name: self.name.as_str().into(), children: self.children.clone(), processor }
     }
-}
-
-/// Holds the place of a source in the arena: records enter at its children.
-struct Entrance;
-
-impl ErasedProcessor for Entrance {
-    fn init(&mut self, _at: Position<'_>) -> ProcessResult {
-        Ok(())
-    }
-
-    fn process(&mut self, _slot: &mut dyn Any, _at: Position<'_>) -> ProcessResult {
-        Err("a source has no parents".into())
-    }
-
-    fn punctuate(&mut self, _punctuation: Punctuation, _timestamp: i64, _at: Position<'_>) -> ProcessResult {
-        Ok(())
-    }
-
-    fn flush(&mut self, _at: Position<'_>) -> ProcessResult {
-        Ok(())
-    }
-
-    fn close(&mut self) {}
 }
 
 /// Names in the topology to names on the log.

@@ -67,16 +67,6 @@ impl RecordCollector {
         std::mem::swap(&mut self.producer, producer);
     }
 
-    /// Forgets all handles: the thread has a new producer.
-    pub(crate) fn forget_handles(&mut self) {
-        for target in &mut self.targets {
-            target.handles.fill(None);
-        }
-        for changelog in self.changelogs.iter_mut().flatten() {
-            changelog.handle = None;
-        }
-    }
-
     /// The route to `topic`.
     pub(crate) fn route(&mut self, topic: &str) -> Result<Route> {
         if let Some(route) = self.by_name.get(topic) {

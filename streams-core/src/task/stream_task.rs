@@ -11,7 +11,7 @@ use log_store::{
 };
 
 use super::{
-    TaskId, commit_metadata,
+    commit_metadata,
     context::{Origin, TaskContext, TaskParts},
     partition_group::PartitionGroup,
     record_queue::{HeadError, RecordQueue},
@@ -67,10 +67,6 @@ impl StreamTask {
         });
         let group = PartitionGroup::new(queues.collect());
         StreamTask { nodes, group, context, origin_queue: None, committed }
-    }
-
-    pub(crate) fn id(&self) -> TaskId {
-        self.context.id()
     }
 
     /// Initialises the nodes, parents first.
@@ -321,26 +317,9 @@ impl StreamTask {
         })
     }
 
-    /// True if something happened that a commit would make durable.
-    pub(crate) fn needs_commit(&mut self) -> bool {
-        let moved = self.group.queues.iter().zip(&self.committed);
-        moved.into_iter().any(|(queue, committed)| queue.position().is_some_and(|at| Some(at) != *committed))
-            || self.dirty_bytes() > 0
-    }
-
     /// True once after a processor asked for a commit.
     pub(crate) fn take_commit_request(&mut self) -> bool {
         self.context.take_commit_request()
-    }
-
-    /// Bytes of uncommitted state.
-    pub(crate) fn dirty_bytes(&mut self) -> usize {
-        self.context.stores().iter().map(|store| store.dirty_bytes()).sum()
-    }
-
-    /// The thread has a new producer: handles of the old one are void.
-    pub(crate) fn forget_handles(&mut self) {
-        self.context.collector().forget_handles();
     }
 
     /// Closes the nodes and gives the stores back, for closing or for another task of the same id.
