@@ -7,6 +7,7 @@ mod join;
 mod map_values;
 pub(crate) mod materialize;
 pub(crate) mod source;
+mod suppress;
 mod to_stream;
 mod transform_values;
 pub(crate) mod value_getter;
