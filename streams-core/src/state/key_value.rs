@@ -314,7 +314,7 @@ impl<K: 'static, V: Clone + Send + 'static> Iterator for Rows<'_, K, V> {
             let value = match value {
                 Found::InMemory(value) => value.clone(),
                 Found::Stored(bytes) => {
-                    store.codec().from_row(bytes).map_err(|error| store.serde_error("stored value", &error))?
+                    store.codec().decode_row(bytes).map_err(|error| store.serde_error("stored value", &error))?
                 }
             };
             Ok((key, value))
@@ -428,7 +428,7 @@ impl<V> Format for KeyValueFormat<V> {
         let key_length = scratch.len();
         let is_present = backend.get(scratch)?;
         let value = &scratch[key_length..];
-        let row = if is_present { Some(self.codec.from_row(value)?) } else { None };
+        let row = if is_present { Some(self.codec.decode_row(value)?) } else { None };
         Ok(Single(Row::clean(row, value.len())))
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use log_store::{Headers, RecordView};
+use log_store::RecordView;
 
 use super::{
     Update,
@@ -179,7 +179,7 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
                 if let Some((sub, _)) = Self::read_row(row)
                     && sub.time() >= live_from
                 {
-                    let decoded = self.codec.from_row(value)?;
+                    let decoded = self.codec.decode_row(value)?;
                     group.rows.push((sub, Row::clean(Some(decoded), value.len())));
                 }
                 rows.advance()?;
@@ -375,9 +375,5 @@ impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, 
             }
         }
         self.sweep = if end < self.rows.slots() { end } else { u32::MAX };
-    }
-
-    pub(super) fn set_context(&mut self, timestamp: i64, headers: &Headers) {
-        self.rows.set_context(timestamp, headers);
     }
 }

@@ -28,15 +28,15 @@ impl<V> ValueAndTimestamp<V> {
 pub(crate) struct PlainCodec<V>(pub(crate) SharedSerde<V>);
 
 impl<V: 'static> Codec<V> for PlainCodec<V> {
-    fn to_row(&self, value: &V, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+    fn encode_row(&self, value: &V, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         self.0.serialize(value, out)
     }
 
-    fn from_row(&self, row: &[u8]) -> Result<V, SerdeError> {
+    fn decode_row(&self, row: &[u8]) -> Result<V, SerdeError> {
         self.0.deserialize(Some(row))
     }
 
-    fn to_log(&self, value: &V, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+    fn encode_log(&self, value: &V, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         self.0.serialize(value, out)
     }
 
@@ -56,7 +56,7 @@ pub(crate) struct TimestampedCodec<V> {
 }
 
 impl<V: 'static> Codec<ValueAndTimestamp<V>> for TimestampedCodec<V> {
-    fn to_row(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+    fn encode_row(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         if self.format == StoreFormat::Headers {
             write_headers(HeadersView::from(&value.headers), out);
         }
@@ -64,7 +64,7 @@ impl<V: 'static> Codec<ValueAndTimestamp<V>> for TimestampedCodec<V> {
         self.serde.serialize(&value.value, out)
     }
 
-    fn from_row(&self, row: &[u8]) -> Result<ValueAndTimestamp<V>, SerdeError> {
+    fn decode_row(&self, row: &[u8]) -> Result<ValueAndTimestamp<V>, SerdeError> {
         let (headers, rest) = match self.format {
             StoreFormat::Default => (Headers::new(), row),
             StoreFormat::Headers => read_headers(row).ok_or_else(|| SerdeError::new("malformed headers in a row"))?,
@@ -76,7 +76,7 @@ impl<V: 'static> Codec<ValueAndTimestamp<V>> for TimestampedCodec<V> {
         Ok(ValueAndTimestamp { value, timestamp: i64::from_be_bytes(*timestamp), headers })
     }
 
-    fn to_log(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+    fn encode_log(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         self.serde.serialize(&value.value, out)
     }
 
@@ -107,18 +107,18 @@ impl<V: 'static> Codec<ValueAndTimestamp<V>> for TimestampedCodec<V> {
 pub(crate) struct HeadersCodec<V>(pub(crate) SharedSerde<V>);
 
 impl<V: 'static> Codec<ValueAndTimestamp<V>> for HeadersCodec<V> {
-    fn to_row(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+    fn encode_row(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         write_headers(HeadersView::from(&value.headers), out);
         self.0.serialize(&value.value, out)
     }
 
-    fn from_row(&self, row: &[u8]) -> Result<ValueAndTimestamp<V>, SerdeError> {
+    fn decode_row(&self, row: &[u8]) -> Result<ValueAndTimestamp<V>, SerdeError> {
         let (headers, value) = read_headers(row).ok_or_else(|| SerdeError::new("malformed headers in a row"))?;
         let value = self.0.deserialize(Some(value))?;
         Ok(ValueAndTimestamp { value, timestamp: log_store::NO_TIMESTAMP, headers })
     }
 
-    fn to_log(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+    fn encode_log(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         self.0.serialize(&value.value, out)
     }
 
@@ -230,19 +230,19 @@ mod tests {
     fn rows_are_laid_out_as_kafka_does() {
         let mut value = ValueAndTimestamp::new("v".to_owned(), 258);
         let mut out = Vec::new();
-        let _ = codec(StoreFormat::Default).to_row(&value, &mut out).unwrap();
+        let _ = codec(StoreFormat::Default).encode_row(&value, &mut out).unwrap();
         assert_eq!(out, *b"\0\0\0\0\0\0\x01\x02v");
 
         out.clear();
-        let _ = codec(StoreFormat::Headers).to_row(&value, &mut out).unwrap();
+        let _ = codec(StoreFormat::Headers).encode_row(&value, &mut out).unwrap();
         assert_eq!(out, *b"\0\0\0\0\0\0\0\x01\x02v", "no headers are one byte");
 
         out.clear();
         value.headers.add("h", Some(Bytes::from_static(b"x")));
         value.headers.add("n", None);
-        let _ = codec(StoreFormat::Headers).to_row(&value, &mut out).unwrap();
+        let _ = codec(StoreFormat::Headers).encode_row(&value, &mut out).unwrap();
         assert_eq!(out, *b"\x10\x04\x02h\x02x\x02n\x01\0\0\0\0\0\0\x01\x02v");
-        assert_eq!(codec(StoreFormat::Headers).from_row(&out).unwrap(), value);
+        assert_eq!(codec(StoreFormat::Headers).decode_row(&out).unwrap(), value);
     }
 
     #[test]
@@ -254,11 +254,11 @@ mod tests {
             }
             let codec = codec(format);
             let (mut log, mut row) = (Vec::new(), Vec::new());
-            let _ = codec.to_log(&value, &mut log).unwrap();
+            let _ = codec.encode_log(&value, &mut log).unwrap();
             assert_eq!(log, b"v");
             let record = RecordView { headers: codec.headers(&value), ..RecordView::new(9, None, Some(&log)) };
             codec.log_to_row(&log, &record, &mut row);
-            assert_eq!(codec.from_row(&row).unwrap(), value);
+            assert_eq!(codec.decode_row(&row).unwrap(), value);
         }
     }
 
@@ -270,14 +270,14 @@ mod tests {
                 value.headers.add(key, bytes.map(Bytes::from));
             }
             let mut row = Vec::new();
-            let _ = codec(StoreFormat::Headers).to_row(&value, &mut row).unwrap();
-            prop_assert_eq!(codec(StoreFormat::Headers).from_row(&row).unwrap(), value);
+            let _ = codec(StoreFormat::Headers).encode_row(&value, &mut row).unwrap();
+            prop_assert_eq!(codec(StoreFormat::Headers).decode_row(&row).unwrap(), value);
         }
 
         #[test]
         fn any_bytes_are_read_without_panic(row: Vec<u8>) {
-            let _ = codec(StoreFormat::Headers).from_row(&row);
-            let _ = codec(StoreFormat::Default).from_row(&row);
+            let _ = codec(StoreFormat::Headers).decode_row(&row);
+            let _ = codec(StoreFormat::Default).decode_row(&row);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     ChangelogSink, StateStore,
     backend::{Backend, KeyRange, META},
     builder::{StoreContext, StoreOptions},
-    layer::{Codec, Format, Group, LoadError, LogRow, Many, Row, RowBuffer, RowStore},
+    layer::{Codec, Format, LoadError, LogRow, Many, Row, RowBuffer, RowStore},
     segments::Segments,
 };
 use crate::{
@@ -237,7 +237,7 @@ pub(super) struct VersionedFormat<V> {
 struct VersionCodec<V>(SharedSerde<V>);
 
 impl<V: 'static> Codec<Version<V>> for VersionCodec<V> {
-    fn to_row(&self, version: &Version<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+    fn encode_row(&self, version: &Version<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         out.extend_from_slice(&version.valid_to.unwrap_or(LATEST).to_be_bytes());
         out.push(u8::from(version.value.is_some()));
         if let Some(value) = &version.value
@@ -250,7 +250,7 @@ impl<V: 'static> Codec<Version<V>> for VersionCodec<V> {
         Ok(Encoded::Bytes)
     }
 
-    fn from_row(&self, row: &[u8]) -> Result<Version<V>, SerdeError> {
+    fn decode_row(&self, row: &[u8]) -> Result<Version<V>, SerdeError> {
         let Some((end, [flag, value @ ..])) = row.split_first_chunk() else {
             return Err(SerdeError::new(format!("a row of {} bytes is no version", row.len())));
         };
@@ -259,7 +259,7 @@ impl<V: 'static> Codec<Version<V>> for VersionCodec<V> {
         Ok(Version { value, valid_to: (end != LATEST).then_some(end), stored_in: None })
     }
 
-    fn to_log(&self, version: &Version<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+    fn encode_log(&self, version: &Version<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         version.value.as_ref().map_or(Ok(Encoded::Null), |value| self.0.serialize(value, out))
     }
 
@@ -340,7 +340,7 @@ impl<V> Format for VersionedFormat<V> {
             let mut rows = backend.scan_group(scratch)?;
             while let Some((row, value)) = rows.row() {
                 let from = Segments::split(row, 8).and_then(|(_, from)| from.try_into().ok()).map(i64::from_be_bytes);
-                let mut version = self.codec.from_row(value)?;
+                let mut version = self.codec.decode_row(value)?;
                 version.stored_in = Some(segment);
                 if let Some(from) = from
                     && version.valid_to.is_none_or(|end| end > horizon)

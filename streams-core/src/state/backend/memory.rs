@@ -22,19 +22,20 @@ type Range<'a> = std::collections::btree_map::Range<'a, KeyBytes, Box<[u8]>>;
 struct MemoryCursor<'a> {
     rest: Range<'a>,
     direction: Direction,
-    row: Option<(&'a KeyBytes, &'a Box<[u8]>)>,
+    row: Option<(&'a [u8], &'a [u8])>,
 }
 
 impl Cursor for MemoryCursor<'_> {
     fn row(&self) -> Option<(&[u8], &[u8])> {
-        self.row.map(|(key, value)| (key.as_slice(), &**value))
+        self.row
     }
 
     fn advance(&mut self) -> Result<()> {
-        self.row = match self.direction {
+        let row = match self.direction {
             Direction::Forward => self.rest.next(),
             Direction::Backward => self.rest.next_back(),
         };
+        self.row = row.map(|(key, value)| (key.as_slice(), &**value));
         Ok(())
     }
 }

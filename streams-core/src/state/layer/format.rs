@@ -12,13 +12,13 @@ use crate::{
 /// Values to bytes and back: as the backend has them, and as the changelog has them.
 pub(crate) trait Codec<V>: Send + Sync {
     /// Appends the backend's bytes. Null is a row that is absent.
-    fn to_row(&self, value: &V, out: &mut Vec<u8>) -> Result<Encoded, SerdeError>;
+    fn encode_row(&self, value: &V, out: &mut Vec<u8>) -> Result<Encoded, SerdeError>;
 
     /// Reads the backend's bytes.
-    fn from_row(&self, row: &[u8]) -> Result<V, SerdeError>;
+    fn decode_row(&self, row: &[u8]) -> Result<V, SerdeError>;
 
     /// Appends the changelog's bytes. Null is a tombstone.
-    fn to_log(&self, value: &V, out: &mut Vec<u8>) -> Result<Encoded, SerdeError>;
+    fn encode_log(&self, value: &V, out: &mut Vec<u8>) -> Result<Encoded, SerdeError>;
 
     /// Time of the changelog record, if it is the value's own.
     fn timestamp(&self, _value: &V) -> Option<i64> {

@@ -20,9 +20,6 @@ pub(crate) struct RowBuffer {
 }
 
 impl RowBuffer {
-    /// A row can be no longer than this in all.
-    const ROW_MAX: usize = 1 << 30;
-
     /// Adds a row: `key` and `value` append theirs; a key is never empty. `value` answers false for a deletion.
     pub(crate) fn push<E>(
         &mut self,
@@ -68,18 +65,8 @@ impl RowBuffer {
         self.bytes.len() + self.places.len() * size_of::<Place>()
     }
 
-    /// True if the next row could be too much for one buffer.
-    pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() > Self::ROW_MAX
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.places.is_empty()
-    }
-
-    /// How many rows.
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
     }
 
     fn key(&self, place: Place) -> &[u8] {

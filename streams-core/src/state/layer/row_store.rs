@@ -351,7 +351,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             self.value_bytes.clear();
             let encoded = match value {
                 None => Encoded::Null,
-                Some(value) => match format.codec().to_log(value, &mut self.value_bytes) {
+                Some(value) => match format.codec().encode_log(value, &mut self.value_bytes) {
                     Ok(encoded) => encoded,
                     Err(error) => return Err(self.serde_error("value", &error)),
                 },
@@ -470,7 +470,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             |out| {
                 let Some(value) = value else { return Ok(false) };
                 let before = out.len();
-                let encoded = format.codec().to_row(value, out)?;
+                let encoded = format.codec().encode_row(value, out)?;
                 length = out.len() - before;
                 Ok(encoded == Encoded::Bytes)
             },

@@ -68,7 +68,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Keys of different lengths, some the beginning of others, some too long to lie in their slot.
 fn name(key: u8) -> String {
-    let long = if key % 7 == 0 { "-a-key-that-is-too-long-to-be-inline" } else { "" };
+    let long = if key.is_multiple_of(7) { "-a-key-that-is-too-long-to-be-inline" } else { "" };
     format!("{}{long}", "abc".repeat(usize::from(key % 3)) + &key.to_string())
 }
 
@@ -118,7 +118,6 @@ fn check(is_persistent: bool, is_caching: bool, is_logged: bool, ops: Vec<Op>) {
             }
             Op::PutIfAbsent(key, value) => {
                 let key = name(key);
-                if !model.contains_key(&key) {}
                 assert_eq!(stage.store().put_if_absent(&key, value).unwrap(), model.get(&key));
                 model.entry(key).or_insert(value);
             }
