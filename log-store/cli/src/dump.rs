@@ -278,6 +278,19 @@ fn dump_small(contents: Contents, out: &mut Output) -> std::io::Result<()> {
                 crate::topics::print(&topic, out)?;
             }
         }
+        Contents::Decisions { committed, next_producer_id } => {
+            out.result(
+                format_args!("nextProducerId: {next_producer_id}"),
+                || json!({"nextProducerId": next_producer_id}),
+            )?;
+            for (id, producer_id, epoch) in committed {
+                let line =
+                    format_args!("transactionalId: {id} producerId: {producer_id} producerEpoch: {epoch} COMMIT");
+                out.result(line, || {
+                    json!({"transactionalId": id, "producerId": producer_id, "producerEpoch": epoch, "state": "COMMIT"})
+                })?;
+            }
+        }
         Contents::Text(text) => {
             for line in text.lines() {
                 out.result(format_args!("{line}"), || json!({"line": line}))?;

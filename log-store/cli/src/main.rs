@@ -6,6 +6,7 @@
 mod consume;
 mod delete_records;
 mod dump;
+mod groups;
 mod log;
 mod output;
 mod produce;
@@ -59,6 +60,9 @@ enum Command {
     Produce(produce::Args),
     /// Read records and print them.
     Consume(consume::Args),
+    /// List, describe, reset and delete consumer groups.
+    #[command(subcommand)]
+    Groups(groups::Command),
     /// Drop the records of a partition before an offset.
     DeleteRecords(delete_records::Args),
     /// Show what files hold: batches, records, indexes, producers, checkpoints.
@@ -98,6 +102,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Topics(command) => topics::run(command, &data, &mut out)?,
         Command::Produce(args) => produce::run(&args, &data, &mut out)?,
         Command::Consume(args) => consume::run(&args, &data, &mut out)?,
+        Command::Groups(command) => groups::run(&command, &data, &mut out)?,
         Command::DeleteRecords(args) => delete_records::run(&args, &data, &mut out)?,
         Command::Dump(args) => dump::run(&args, &mut out)?,
         Command::Verify(args) => code = verify::run(&args, &data, &mut out)?,

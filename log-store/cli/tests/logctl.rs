@@ -199,6 +199,28 @@ fn reading_starts_and_ends_where_it_is_told() {
 }
 
 #[test]
+fn groups_are_listed_described_reset_and_deleted() {
+    let log = Log::with_clicks();
+    log.run_with("produce clicks --partition 1 --timestamp 50", "a\nb\nc\n").success();
+    let reset = "groups reset-offsets billing --topic clicks";
+    assert_eq!(log.out(&format!("{reset} --to-latest --dry-run")), "billing clicks-0 0\nbilling clicks-1 3\n");
+    assert_eq!(log.out("groups list"), "");
+    assert_eq!(log.out(&format!("{reset} --partition 1 --to-offset 1")), "billing clicks-1 1\n");
+    assert_eq!(log.out("groups list"), "billing\n");
+    assert_eq!(
+        log.out("groups describe billing"),
+        "Group: billing Topic: clicks Partition: 1 CurrentOffset: 1 LogEndOffset: 3 Lag: 2\n"
+    );
+    assert_eq!(log.out(&format!("{reset} --partition 1 --to-time 50")), "billing clicks-1 0\n");
+    assert_eq!(log.json("groups describe billing")[0]["lag"], 3);
+    log.run(&format!("{reset} --to-latest --to-earliest")).code(2);
+    log.run(reset).code(2);
+    log.run("groups describe nobody").code(1).stderr(predicate::str::contains("unknown group nobody"));
+    log.run("groups delete billing").success();
+    assert_eq!(log.out("groups list"), "");
+}
+
+#[test]
 fn the_reader_of_a_pipe_may_leave() {
     let log = Log::with_clicks();
     let many: String = (0..100_000).map(|index| format!("line {index}\n")).collect();

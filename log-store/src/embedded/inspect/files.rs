@@ -5,12 +5,12 @@ use crate::{
     batch::Malformed,
     embedded::{
         producer_state::Aborted,
-        segment::{IndexEntry, OffsetEntry, TimeEntry},
+        segment::{
+            IndexEntry, OffsetEntry, TimeEntry,
+            transaction_index::{self, ENTRY_BYTES},
+        },
     },
 };
-
-const ABORTED_VERSION: i16 = 0;
-const ABORTED_BYTES: usize = 34;
 
 /// When an epoch of the leader began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,28 +65,18 @@ fn decode_entries<E: IndexEntry>(base: Offset, bytes: &[u8]) -> Result<Vec<E>, M
 ///
 /// If it is cut in the middle of an entry, of another version, has offsets out of range, or its markers do not rise.
 pub fn decode_aborted(bytes: &[u8]) -> Result<Vec<Aborted>, Malformed> {
-    if !bytes.len().is_multiple_of(ABORTED_BYTES) {
-        return Err(Malformed::new(format!("{} bytes are no multiple of {ABORTED_BYTES}", bytes.len())));
+    if !bytes.len().is_multiple_of(ENTRY_BYTES) {
+        return Err(Malformed::new(format!("{} bytes are no multiple of {ENTRY_BYTES}", bytes.len())));
     }
-    let mut entries: Vec<Aborted> = Vec::with_capacity(bytes.len() / ABORTED_BYTES);
-    for (index, entry) in bytes.chunks_exact(ABORTED_BYTES).enumerate() {
-        let entry = decode_aborted_entry(entry)
+    let mut entries: Vec<Aborted> = Vec::with_capacity(bytes.len() / ENTRY_BYTES);
+    for (index, entry) in bytes.chunks_exact(ENTRY_BYTES).enumerate() {
+        let entry = transaction_index::decode(entry)
             .filter(|entry| entry.first <= entry.last)
             .filter(|entry| entries.last().is_none_or(|before| before.last < entry.last))
             .ok_or_else(|| Malformed::new(format!("entry {index} is of another version, or out of order")))?;
         entries.push(entry);
     }
     Ok(entries)
-}
-
-fn decode_aborted_entry(entry: &[u8]) -> Option<Aborted> {
-    let (version, rest) = entry.split_first_chunk()?;
-    if i16::from_be_bytes(*version) != ABORTED_VERSION {
-        return None;
-    }
-    let number = |index: usize| rest.get(8 * index..)?.first_chunk().map(|bytes| i64::from_be_bytes(*bytes));
-    let offset = |index: usize| number(index).and_then(Offset::from_i64);
-    Some(Aborted { producer_id: number(0)?, first: offset(1)?, last: offset(2)?, last_stable: offset(3)? })
 }
 
 /// Reads a `leader-epoch-checkpoint` file.

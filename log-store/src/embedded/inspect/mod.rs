@@ -22,7 +22,7 @@ use super::{
     log_checkpoints::{CLEAN, LOG_STARTS, META, RECOVERY_POINTS, parse_offsets},
     producer_state::snapshot,
     storage::{Directory, read_small},
-    topics_file,
+    topics_file, transaction,
 };
 pub use super::{
     producer_state::{Aborted, ProducerEntry},
@@ -49,6 +49,13 @@ pub enum Contents {
     Offsets(BTreeMap<TopicPartition, Offset>),
     /// `topics`: the table of topics.
     Topics(Vec<TopicDescription>),
+    /// `transactions.log`: what is committed and may have markers missing.
+    Decisions {
+        /// Transactional id, producer id and epoch of each such transaction, sorted.
+        committed: Vec<(String, i64, i16)>,
+        /// Producer ids below this one may be in use.
+        next_producer_id: i64,
+    },
     /// One of the small files of lines that speak for themselves.
     Text(String),
 }
@@ -76,6 +83,14 @@ pub fn open(directory: &dyn Directory, path: &str) -> Result<Contents> {
             Ok(Contents::LeaderEpochs(decode_leader_epochs(&bytes).map_err(|problem| damaged(&problem.to_string()))?))
         }
         topics_file::TOPICS => Ok(Contents::Topics(topics_file::read(directory)?.unwrap_or_default())),
+        transaction::FILE_NAME => {
+            let recovered = transaction::recover(directory)?.unwrap_or_default();
+            let committed = recovered.committed.iter();
+            let mut committed: Vec<_> =
+                committed.map(|(one, id)| (id.to_string(), one.producer_id, one.epoch)).collect();
+            committed.sort_unstable();
+            Ok(Contents::Decisions { committed, next_producer_id: recovered.next_producer_id })
+        }
         META | CLEAN | "partition.metadata" => {
             Ok(Contents::Text(String::from_utf8(bytes).map_err(|_| damaged("not a text"))?))
         }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Version, producer id, first offset, offset of the marker, last stable offset.
-const ENTRY_BYTES: usize = 2 + 4 * 8;
+pub(crate) const ENTRY_BYTES: usize = 2 + 4 * 8;
 const VERSION: i16 = 0;
 
 /// Reads the entries of a file. One that is damaged ends them.
@@ -47,7 +47,8 @@ pub(crate) fn write(directory: &dyn Directory, path: &str, stored: usize, entrie
     write().map_err(|error| Error::io("write", directory.locate(path), error))
 }
 
-fn decode(bytes: &[u8]) -> Option<Aborted> {
+/// Reads an entry from [`ENTRY_BYTES`] bytes.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Aborted> {
     let number = |at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     if i16::from_be_bytes([bytes[0], bytes[1]]) != VERSION {
         return None;

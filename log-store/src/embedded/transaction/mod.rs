@@ -23,7 +23,7 @@ use parking_lot::{Condvar, Mutex};
 pub(crate) use coordinator::Identity;
 use coordinator::{Coordinator, Ending, Init};
 use decisions::Decisions;
-pub(crate) use decisions::{Recovered, recover};
+pub(crate) use decisions::{FILE_NAME, Recovered, recover};
 pub(crate) use session::Session;
 
 use super::{Durability, log::Inner, log_shared::now_ms, partition::Partition, producer_state::OpenTransaction};

@@ -16,6 +16,7 @@ use crate::{
     embedded::{
         log_checkpoints::{CLEAN, LOG_STARTS, RECOVERY_POINTS, parse_offsets},
         storage::{Directory, read_small},
+        transaction,
     },
 };
 
@@ -153,6 +154,11 @@ impl Check<'_> {
             }
             Err(error) => return Err(error),
         };
+        match transaction::recover(self.directory) {
+            Ok(_) => {}
+            Err(Error::Corrupt { position, reason, .. }) => self.error(transaction::FILE_NAME, position, reason),
+            Err(error) => return Err(error),
+        }
         let by_name = |topic: TopicDescription| (topic.name.clone(), topic);
         Ok(Facts {
             topics: topics.map(|topics| topics.into_iter().map(by_name).collect()),

@@ -140,6 +140,60 @@ fn acknowledged_records_that_are_gone_are_found() {
     check("clicks-0/partition.metadata", |bytes| bytes[24] ^= 1, "another topic");
 }
 
+/// A log with one committed and one aborted transaction in `clicks-1`.
+fn transactions(directory: &MemoryDirectory) {
+    let log = log(directory);
+    let config = ProducerConfig { transactional_id: Some("tx".into()), ..ProducerConfig::default() };
+    let mut producer = log.producer(&config).unwrap();
+    producer.init_transactions().unwrap();
+    let handle = producer.open(&TopicPartition::new(TopicName::new("clicks").unwrap(), 1)).unwrap();
+    for commits in [true, false, true] {
+        producer.begin().unwrap();
+        for _ in 0..3 {
+            producer.send(handle, RecordView::new(5_000, None, Some(&[b'x'; 3_000]))).unwrap();
+            producer.flush().unwrap();
+        }
+        if commits { producer.commit().unwrap() } else { producer.abort().unwrap() }
+    }
+    drop(producer);
+    log.close().unwrap();
+}
+
+#[test]
+fn transactions_agree_with_their_index_and_their_producer() {
+    let directory = MemoryDirectory::new();
+    transactions(&directory);
+    let verified = verify(&directory, &Scope::All, &mut |finding| panic!("{finding:?}")).unwrap();
+    // Nine records and three markers.
+    assert_eq!(verified.records, 812);
+    let names: Vec<String> = directory.list("clicks-1").unwrap().into_iter().map(|entry| entry.name).collect();
+    let index = names.iter().find(|name| name.ends_with(".txnindex")).expect("one was aborted");
+    edit(&directory, &format!("clicks-1/{index}"), Vec::clear);
+    let found = findings(&directory, &Scope::All);
+    assert!(found.iter().any(|one| one.what.contains("lacks the transaction")), "{found:?}");
+}
+
+#[test]
+fn a_snapshot_that_says_otherwise_is_found() {
+    let directory = MemoryDirectory::new();
+    transactions(&directory);
+    let names: Vec<String> = directory.list("clicks-1").unwrap().into_iter().map(|entry| entry.name).collect();
+    // One that was taken inside a transaction, when a segment was full: there is a last sequence.
+    let has_sequence = |name: &&String| {
+        let bytes = read_small(&directory, &format!("clicks-1/{name}")).unwrap().unwrap();
+        bytes.len() > 10 && bytes[20] == 0
+    };
+    let inside = names.iter().filter(|name| name.ends_with(".snapshot")).find(has_sequence).unwrap();
+    // Another sequence, under a checksum that is right.
+    edit(&directory, &format!("clicks-1/{inside}"), |bytes| {
+        bytes[23] ^= 1;
+        let checksum = crc32c::crc32c(&bytes[6..]);
+        bytes[2..6].copy_from_slice(&checksum.to_be_bytes());
+    });
+    let found = findings(&directory, &Scope::All);
+    assert!(found.iter().any(|one| one.what.contains("is said to have ended with sequence")), "{found:?}");
+}
+
 #[test]
 fn an_unfinished_write_is_noted_and_no_error() {
     let directory = MemoryDirectory::new();
