@@ -23,7 +23,9 @@ pub(crate) fn differences(expect: &Observed, got: &Observed) -> Vec<String> {
         all.push(format!("error\n    expected {}\n    got      {}", tell(&expect.error), tell(&got.error)));
     }
     if expect.describe != got.describe {
-        let lines = |text: &Option<String>| text.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+        let lines = |text: &Option<String>| -> Vec<String> {
+            text.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
+        };
         all.push(lists("describe", &lines(&expect.describe), &lines(&got.describe)));
     }
     compare_lists(&mut all, "output", &expect.output, &got.output);
@@ -45,10 +47,11 @@ pub(crate) fn differences(expect: &Observed, got: &Observed) -> Vec<String> {
     if let (Some(expected), Some(found)) = (&expect.stores, &got.stores) {
         compare_maps(&mut all, "store", expected, found, compare_stores);
     }
-    if let (Some(expected), Some(found)) = (expect.dropped_records, got.dropped_records) {
-        if expected != found {
-            all.push(format!("dropped records: expected {expected}, got {found}"));
-        }
+    let dropped = (expect.dropped_records, got.dropped_records);
+    if let (Some(expected), Some(found)) = dropped
+        && expected != found
+    {
+        all.push(format!("dropped records: expected {expected}, got {found}"));
     }
     all
 }
@@ -126,7 +129,8 @@ fn compare_debug<T: Debug + PartialEq>(all: &mut Vec<String>, title: &str, expec
 
 fn compare_lists(all: &mut Vec<String>, title: &str, expect: &[Sent], got: &[Sent]) {
     if expect != got {
-        all.push(lists(title, &expect.iter().map(show).collect(), &got.iter().map(show).collect()));
+        let lines = |records: &[Sent]| -> Vec<String> { records.iter().map(show).collect() };
+        all.push(lists(title, &lines(expect), &lines(got)));
     }
 }
 
@@ -150,8 +154,9 @@ fn compare_stores(all: &mut Vec<String>, title: &str, expect: &StoreRows, got: &
     if expect.kind != got.kind {
         all.push(format!("{title} is of kind {}, expected {}", got.kind, expect.kind));
     } else if sorted(&expect.rows) != sorted(&got.rows) {
-        let lines =
-            |store: &StoreRows| sorted(&store.rows).iter().map(|row| Value::from(row.clone()).to_string()).collect();
+        let lines = |store: &StoreRows| -> Vec<String> {
+            sorted(&store.rows).iter().map(|row| Value::from(row.clone()).to_string()).collect()
+        };
         all.push(lists(title, &lines(expect), &lines(got)));
     }
 }
@@ -168,7 +173,7 @@ fn sorted(rows: &[Vec<Value>]) -> Vec<Vec<Value>> {
 }
 
 /// Two lists from shortly before their first difference on.
-fn lists(title: &str, expect: &Vec<String>, got: &Vec<String>) -> String {
+fn lists(title: &str, expect: &[String], got: &[String]) -> String {
     let same = expect.iter().zip(got).take_while(|(expected, found)| expected == found).count();
     let mut text = format!("{title}: differs from line {} on (expected {}, got {})", same + 1, expect.len(), got.len());
     for line in &expect[same.saturating_sub(CONTEXT)..same] {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use log_store::Headers;
 use serde_json::{Value, json};
 use streams_core::{
-    state::{KeyValueStore, TimestampedKeyValueStore},
+    serde::Windowed,
+    state::{KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, WindowStore},
     testing::TopologyTestDriver,
 };
 
@@ -43,7 +44,16 @@ fn rows(driver: &TopologyTestDriver, name: &str, keeps_headers: bool) -> StoreRo
     let found = timestamped::<Text>(driver, name)
         .or_else(|| timestamped::<i64>(driver, name))
         .map(|rows| ("timestamped-key-value", rows))
-        .or_else(|| plain(driver, name).map(|rows| ("key-value", rows)));
+        .or_else(|| plain(driver, name).map(|rows| ("key-value", rows)))
+        .or_else(|| {
+            windows::<Text>(driver, name)
+                .or_else(|| windows::<i64>(driver, name))
+                .map(|rows| ("timestamped-window", rows))
+        })
+        .or_else(|| join_window(driver, name).map(|rows| ("window", rows)))
+        .or_else(|| {
+            sessions::<Text>(driver, name).or_else(|| sessions::<i64>(driver, name)).map(|rows| ("session", rows))
+        });
     let (kind, mut rows) = found.unwrap_or(("internal", Vec::new()));
     let mut kind = kind.to_owned();
     if keeps_headers && kind.starts_with("timestamped") {
@@ -74,6 +84,40 @@ fn plain(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>> {
         vec![json!(key), json!(value)]
     });
     Some(rows.collect())
+}
+
+/// `[key, value, time, start, end, headers]`
+fn windows<V: Cell>(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>> {
+    let mut store = driver.store::<TimestampedWindowStore<Text, V>>(name)?;
+    let rows = store.fetch_all(0, i64::MAX).expect("the store can be read").into_iter().map(|(at, value)| {
+        let Windowed { key, window } = at;
+        vec![
+            json!(key),
+            value.value.cell(),
+            json!(value.timestamp),
+            json!(window.start),
+            json!(window.end),
+            shown(&value.headers),
+        ]
+    });
+    Some(rows.collect())
+}
+
+/// `[key, value, start]`
+fn join_window(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>> {
+    let mut store = driver.store::<WindowStore<Text, Text>>(name)?;
+    let rows = store.fetch_all(0, i64::MAX).expect("the store can be read").into_iter();
+    Some(rows.map(|(at, value)| vec![json!(at.key), json!(value), json!(at.window.start)]).collect())
+}
+
+/// `[key, value, start, end]`
+fn sessions<V: Cell>(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>> {
+    let mut store = driver.store::<SessionStore<Text, V>>(name)?;
+    let rows = store.find_sessions_ending(0, i64::MAX).expect("the store can be read").into_iter();
+    Some(
+        rows.map(|(at, value)| vec![json!(at.key), value.cell(), json!(at.window.start), json!(at.window.end)])
+            .collect(),
+    )
 }
 
 /// `[[name, value] …]`; a value that is no text is in hex.

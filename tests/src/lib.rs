@@ -6,8 +6,6 @@ use std::{
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::OnceLock,
 };
 
 /// Words and how often they occur.
@@ -19,37 +17,16 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository")
 }
 
-/// A built example, by its name. The first call brings the examples up to date; it costs nothing when they are.
+/// A built example, by its name. `cargo test --workspace` builds the examples before it runs any test.
 ///
 /// # Panics
 ///
-/// If they do not compile.
+/// If it is not built.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["--examples"]));
-    target().join("examples").join(name)
-}
-
-/// A built program of the workspace, by its name. As [`example`].
-///
-/// # Panics
-///
-/// If they do not compile.
-#[must_use]
-pub fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&["--bins"]));
-    target().join(name)
-}
-
-/// The whole workspace is named, so that features are those of the build under test and nothing is compiled twice.
-fn build(what: &[&str]) {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(repository()).args(["build", "--quiet", "--workspace", "--tests"]).args(what);
-    let status = command.stdin(Stdio::null()).status().expect("cargo runs");
-    assert!(status.success(), "{command:?} failed");
+    let path = target().join("examples").join(name);
+    assert!(path.exists(), "{} is missing: cargo build --workspace --examples", path.display());
+    path
 }
 
 /// The folder of built programs: two above this test's own.

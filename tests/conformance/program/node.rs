@@ -18,7 +18,8 @@ pub(super) enum Node {
     Counts(KTable<Text, i64>),
     WindowedTable(KTable<Windowed<Text>, Text>),
     WindowedCounts(KTable<Windowed<Text>, i64>),
-    Global(GlobalKTable<Text, Text>),
+    /// No operation takes one yet.
+    Global,
     Grouped(KGroupedStream<Text, Text>),
     GroupedTable(KGroupedTable<Text, Text>),
     TimeWindowed(TimeWindowedKStream<Text, Text>),

@@ -16,7 +16,8 @@ pub(super) fn apply(program: &mut Program, op: Op<'_>) -> Result<(), Error> {
         }
         "global_table" => {
             let store = store(op)?.unwrap_or_default();
-            Node::Global(program.builder.global_table_with(op.need("topic"), stream::consumed(op), store))
+            program.builder.global_table_with(op.need("topic"), stream::consumed(op), store);
+            Node::Global
         }
         "to_table" => {
             let stream = program.stream(op, "in");

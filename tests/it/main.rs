@@ -1,0 +1,5 @@
+//! Scenarios across crates, in one binary.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod word_count;
