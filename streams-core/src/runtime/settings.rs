@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) task_idle_max: Option<Duration>,
     pub(crate) purge_interval: Duration,
     pub(crate) task_timeout: Duration,
+    /// Bytes of uncommitted state in one thread at which it commits ahead of time.
+    pub(crate) uncommitted_bytes_max: usize,
 }
 
 impl Settings {
@@ -43,6 +45,7 @@ impl Settings {
             buffer_bytes_max: config.buffered_bytes_per_partition,
             task_idle_max: config.max_task_idle,
             task_timeout: config.task_timeout,
+            uncommitted_bytes_max: config.statestore_uncommitted_max_bytes / config.num_stream_threads,
             purge_interval: config.repartition_purge_interval,
         }
     }

@@ -342,10 +342,12 @@ impl StreamThread {
             return Ok(());
         }
         let mut due = self.pace.is_commit_due(self.app.clock.monotonic());
+        let mut dirty_bytes = 0;
         for task in self.running.values_mut() {
             due |= task.take_commit_request() | task.stores().iter().any(|store| store.needs_commit());
+            dirty_bytes += task.dirty_bytes();
         }
-        if due {
+        if due || dirty_bytes >= self.app.settings.uncommitted_bytes_max.max(1) {
             self.handle(Event::CommitDue);
         }
         Ok(())

@@ -322,6 +322,11 @@ impl StreamTask {
         self.context.take_commit_request()
     }
 
+    /// Bytes of uncommitted state.
+    pub(crate) fn dirty_bytes(&mut self) -> usize {
+        self.context.stores().iter().map(|store| store.dirty_bytes()).sum()
+    }
+
     /// Closes the nodes and gives the stores back, for closing or for another task of the same id.
     pub(crate) fn close(mut self) -> Vec<Box<dyn StateStore>> {
         for node in &mut self.nodes {

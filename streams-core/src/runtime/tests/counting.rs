@@ -39,10 +39,6 @@ struct Image {
 }
 
 impl Disk {
-    pub(super) fn checkpoint(&self, partition: u32) -> Option<Offset> {
-        self.0.lock().get(&TaskId { subtopology: 0, partition })?.checkpoint
-    }
-
     /// Pretends that the files are further than they are.
     pub(super) fn set_checkpoint(&self, partition: u32, offset: Offset) {
         self.0.lock().entry(TaskId { subtopology: 0, partition }).or_default().checkpoint = Some(offset);

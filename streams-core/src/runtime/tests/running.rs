@@ -186,3 +186,14 @@ fn slow_records_do_not_delay_a_close() {
     let processed = streams.metric(Metric::ProcessTotal);
     assert_eq!(world.read("counts").len() as u64, processed, "what was processed is committed, and nothing else");
 }
+
+#[test]
+fn uncommitted_state_that_outgrows_its_bound_is_committed_ahead_of_time() {
+    let world = World::new(1);
+    let hour = Duration::from_secs(3_600);
+    let config = world.config(crate::ProcessingGuarantee::ExactlyOnceV2).commit_interval(hour);
+    let streams = world.run(config.statestore_uncommitted_max_bytes(16 * 3));
+    world.say(&["a", "b", "c"]);
+    world.wait_until_consumed();
+    assert!(streams.metric(Metric::CommitTotal) >= 1);
+}
