@@ -205,6 +205,22 @@ pub(crate) fn flat_map_values(text: &str) -> Fn2<Vec<Text>> {
     }
 }
 
+/// A value from key, left and right.
+pub(crate) fn joiner(text: &str) -> Fn3 {
+    let call = Call::parse(text);
+    let arg = call.arg.to_owned();
+    match call.name {
+        "concat" => Arc::new(move |_, l, r| Some(format!("{}{arg}{}", or_null(l), or_null(r)))),
+        "key_concat" => Arc::new(move |k, l, r| Some(format!("{}:{}{arg}{}", or_null(k), or_null(l), or_null(r)))),
+        "left" => Arc::new(|_, l, _| owned(l)),
+        "right" => Arc::new(|_, _, r| owned(r)),
+        "null_if_equal" => {
+            Arc::new(|_, l, r| (or_null(l) != or_null(r)).then(|| format!("{}/{}", or_null(l), or_null(r))))
+        }
+        _ => call.unknown("joiner"),
+    }
+}
+
 /// The first value of an aggregate.
 pub(crate) fn initializer(text: &str) -> Text {
     let call = Call::parse(text);

@@ -3,6 +3,7 @@
 //! Keys and values are texts that may be null; counts are `i64`. Functions applied to windowed keys see the inner key.
 
 mod aggregate;
+mod join;
 mod node;
 mod op;
 mod process;
@@ -18,7 +19,7 @@ use std::{
 use node::{Key, Node, Shown};
 use op::Op;
 use serde_json::Value;
-use streams_core::Error;
+use streams_core::{Error, state::StoreFormat};
 use streams_dsl::prelude::*;
 
 use crate::functions::{self, Fn2, Text};
@@ -51,6 +52,7 @@ fn topology_config(config: &BTreeMap<String, String>) -> Result<TopologyConfig, 
     for (name, value) in config {
         match name.as_str() {
             "topology.optimization" => built.optimization = value.parse()?,
+            "dsl.store.format" if value == "HEADERS" => built.store_format = StoreFormat::Headers,
             "ensure.explicit.internal.resource.naming" => {
                 built.ensure_explicit_internal_resource_naming = value == "true";
             }
@@ -78,9 +80,12 @@ impl Program {
         match op.need("op") {
             "stream" | "filter" | "filter_not" | "map" | "map_values" | "flat_map" | "flat_map_values"
             | "select_key" | "peek" | "foreach" | "merge" | "split" | "repartition" | "to" => stream::apply(self, op),
-            "table" | "global_table" | "to_table" | "to_stream" => table::apply(self, op),
+            "table" | "global_table" | "to_table" | "to_stream" | "suppress" => table::apply(self, op),
             "group_by_key" | "group_by" | "group_table" | "windowed_by" | "count" | "reduce" | "aggregate"
             | "cogroup" => aggregate::apply(self, op),
+            "stream_stream_join" | "stream_table_join" | "stream_global_join" | "table_table_join" | "fk_join" => {
+                join::apply(self, op)
+            }
             "process" | "process_values" => process::apply(self, op),
             other => panic!("unknown operation {other:?}"),
         }
@@ -101,6 +106,14 @@ impl Program {
         match self.node(op, field) {
             Node::Stream(stream) => stream,
             _ => panic!("{} is no stream of texts", op.need(field)),
+        }
+    }
+
+    /// The table of texts in `field`.
+    fn table(&self, op: Op<'_>, field: &str) -> KTable<Text, Text> {
+        match self.node(op, field) {
+            Node::Table(table) => table,
+            _ => panic!("{} is no table of texts", op.need(field)),
         }
     }
 }

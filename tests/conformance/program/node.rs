@@ -18,8 +18,7 @@ pub(super) enum Node {
     Counts(KTable<Text, i64>),
     WindowedTable(KTable<Windowed<Text>, Text>),
     WindowedCounts(KTable<Windowed<Text>, i64>),
-    /// No operation takes one yet.
-    Global,
+    Global(GlobalKTable<Text, Text>),
     Grouped(KGroupedStream<Text, Text>),
     GroupedTable(KGroupedTable<Text, Text>),
     TimeWindowed(TimeWindowedKStream<Text, Text>),

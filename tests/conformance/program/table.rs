@@ -16,12 +16,11 @@ pub(super) fn apply(program: &mut Program, op: Op<'_>) -> Result<(), Error> {
         }
         "global_table" => {
             let store = store(op)?.unwrap_or_default();
-            program.builder.global_table_with(op.need("topic"), stream::consumed(op), store);
-            Node::Global
+            Node::Global(program.builder.global_table_with(op.need("topic"), stream::consumed(op), store))
         }
         "to_table" => {
             let stream = program.stream(op, "in");
-            Node::Table(match named(op).is_some() || op.has("store") {
+            Node::Table(match has_options(op) {
                 false => stream.to_table(),
                 true => stream.to_table_with(options(op)?),
             })
@@ -37,6 +36,7 @@ pub(super) fn apply(program: &mut Program, op: Op<'_>) -> Result<(), Error> {
             (Node::WindowedCounts(table), true) => Node::CountStream(rekeyed(&to_count_stream(&table, op), op)),
             _ => panic!("{} is no table", op.need("in")),
         },
+        "suppress" => suppress(program.node(op, "in"), op)?,
         other => panic!("{other:?} is no operation on tables"),
     };
     program.keep(op, node)
@@ -65,12 +65,16 @@ pub(super) fn filter(node: Node, op: Op<'_>) -> Result<Node, Error> {
 }
 
 fn filter_table<K: Key, V: Shown>(table: &KTable<K, V>, op: Op<'_>) -> Result<KTable<K, V>, Error> {
-    Ok(match (op.need("op"), named(op).is_some() || op.has("store")) {
+    Ok(match (op.need("op"), has_options(op)) {
         ("filter", false) => table.filter(predicate(op)),
         ("filter", true) => table.filter_with(predicate(op), options(op)?),
         (_, false) => table.filter_not(predicate(op)),
         (_, true) => table.filter_not_with(predicate(op), options(op)?),
     })
+}
+
+pub(super) fn has_options(op: Op<'_>) -> bool {
+    named(op).is_some() || op.has("store")
 }
 
 /// A name, a store, or both.
@@ -93,8 +97,43 @@ pub(super) fn map_values(node: Node, op: Op<'_>) -> Result<Node, Error> {
 
 fn map_table_values<K: Key, V: Shown>(table: &KTable<K, V>, op: Op<'_>) -> Result<KTable<K, Text>, Error> {
     let mapper = stream::value_function::<K, V>(op);
-    Ok(match named(op).is_some() || op.has("store") {
+    Ok(match has_options(op) {
         false => table.map_values(mapper),
         true => table.map_values_with(mapper, options(op)?),
+    })
+}
+
+fn suppress(node: Node, op: Op<'_>) -> Result<Node, Error> {
+    let mut buffer = match (op.count("max_records"), op.count("max_bytes")) {
+        (Some(records), Some(bytes)) => BufferConfig::max_records(records).with_max_bytes(bytes),
+        (Some(records), None) => BufferConfig::max_records(records),
+        (None, Some(bytes)) => BufferConfig::max_bytes(bytes),
+        (None, None) => BufferConfig::unbounded(),
+    };
+    if op.has("max_records") || op.has("max_bytes") {
+        buffer = match op.text("full") {
+            Some("shutdown") => buffer.shut_down_when_full(),
+            _ => buffer.emit_early_when_full(),
+        };
+    }
+    if op.flag("logging") == Some(false) {
+        buffer = buffer.with_logging_disabled();
+    }
+    let until_close = op.need("mode") == "window_close";
+    let mut suppressed = match until_close {
+        true => Suppressed::until_window_closes(buffer),
+        false => Suppressed::until_time_limit(op.duration("wait_ms")?, buffer),
+    };
+    if let Some(name) = op.text("name") {
+        suppressed = suppressed.with_name(name);
+    }
+    Ok(match node {
+        Node::WindowedTable(table) if until_close => {
+            Node::WindowedTable(table.suppress_until_window_closes(suppressed))
+        }
+        Node::WindowedCounts(table) if until_close => {
+            Node::WindowedCounts(table.suppress_until_window_closes(suppressed))
+        }
+        node => on_any_table!(node, table => table.suppress(suppressed), panic!("{} is no table", op.need("in"))),
     })
 }
