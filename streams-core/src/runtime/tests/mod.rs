@@ -5,6 +5,7 @@ mod failing;
 mod faulty_log;
 mod global;
 mod rebalancing;
+mod rebuilding;
 mod running;
 
 use std::sync::Arc;
