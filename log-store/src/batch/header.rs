@@ -335,6 +335,37 @@ mod tests {
     }
 
     #[test]
+    fn the_format_page_has_every_field_where_it_is() {
+        let page = include_str!("../../docs/format.md");
+        let table = page.split("```text\n byte  size  field\n").nth(1).unwrap().split("```").next().unwrap();
+        let fields: Vec<(usize, &str)> = table
+            .lines()
+            .map(|line| {
+                let mut columns = line.split("  ").map(str::trim).filter(|column| !column.is_empty());
+                let at = columns.next().unwrap().parse().unwrap();
+                (at, columns.nth(1).unwrap())
+            })
+            .collect();
+        let expected = [
+            (BASE_OFFSET, "base offset"),
+            (LENGTH, "batch length"),
+            (LEADER_EPOCH, "partition leader epoch"),
+            (MAGIC_AT, "magic"),
+            (CHECKSUM, "checksum"),
+            (ATTRIBUTES, "attributes"),
+            (LAST_OFFSET_DELTA, "last offset delta"),
+            (BASE_TIMESTAMP, "base timestamp"),
+            (MAX_TIMESTAMP, "max timestamp"),
+            (PRODUCER_ID, "producer id"),
+            (PRODUCER_EPOCH, "producer epoch"),
+            (BASE_SEQUENCE, "base sequence"),
+            (RECORD_COUNT, "record count"),
+            (HEADER_BYTES, "records"),
+        ];
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
     fn fields_that_contradict_each_other_are_refused() {
         let check = |at: usize, value: &[u8], reason: &str| {
             let mut batch = batch_of(2);
