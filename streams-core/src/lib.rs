@@ -1,4 +1,17 @@
-//! The engine of Kafka Streams for Rust.
+//! The engine of Kafka Streams for Rust: topologies, tasks, state and commits.
+//!
+//! Most programs use it through `streams-dsl`, whose prelude re-exports what they need. What is here is the Processor
+//! API ([`topology`], [`processor`]), the stores ([`state`]), the running application ([`runtime`]) and the way to test a
+//! topology without any of it ([`testing`]).
+//!
+//! ```text
+//! Consumer → RecordQueue → PartitionGroup → StreamTask → processors → stores → RecordCollector → Producer
+//!                                                                                  and the committer makes it final
+//! ```
+//!
+//! The engine knows a log only through [`log_store::client`]. It is synchronous: one operating-system thread for each
+//! stream thread, which owns its tasks; nothing in the path of a record allocates on the engine's account, takes a lock
+//! or reads a clock.
 
 mod config;
 mod error;

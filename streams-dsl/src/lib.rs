@@ -63,3 +63,8 @@ pub mod prelude {
         UnlimitedWindows,
     };
 }
+
+/// The README's programs, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
