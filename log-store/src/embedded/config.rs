@@ -26,8 +26,12 @@ pub struct LogConfig {
     /// Bytes appended and not yet synced, all partitions together, at which a producer waits for a sync (with
     /// [`Durability::Fsync`] and [`Durability::Interval`]). Default: 64 MiB.
     pub unsynced_bytes_max: u64,
-    /// Bytes that a segment grows by on disk, ahead of what is written. Default: 16 MiB.
+    /// Most bytes that a segment grows by on disk ahead of what is written; while it is smaller it doubles. 0 for not at
+    /// all. Default: 16 MiB.
     pub preallocate_bytes: u32,
+    /// Files kept open, all partitions together. More are open while more partitions wait for a sync. Default: 512, half
+    /// of what many systems allow a process.
+    pub open_files_max: usize,
     /// Synced bytes after which the positions up to which the log is known to be good are written down. Recovery after
     /// a crash scans no more than this and what was not synced. Default: 64 MiB.
     pub checkpoint_bytes: u64,
@@ -40,6 +44,7 @@ impl Default for LogConfig {
             tail_bytes_max: 64 << 20,
             unsynced_bytes_max: 64 << 20,
             preallocate_bytes: 16 << 20,
+            open_files_max: 512,
             checkpoint_bytes: 64 << 20,
         }
     }

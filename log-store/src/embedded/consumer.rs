@@ -100,7 +100,7 @@ impl EmbeddedConsumer {
     }
 
     /// Where reading starts without a valid position.
-    fn reset(&self, partition: &Partition, requested: Option<Offset>) -> Result<Offset> {
+    fn reset(&self, partition: &Arc<Partition>, requested: Option<Offset>) -> Result<Offset> {
         let reset = self.offset_resets.get(&partition.id.topic).copied().unwrap_or(self.config.offset_reset);
         match reset {
             OffsetReset::Earliest => partition.log_start(),

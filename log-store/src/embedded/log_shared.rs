@@ -17,6 +17,7 @@ pub(crate) struct Shared {
     pub(crate) config: LogConfig,
     pub(crate) syncer: Syncer,
     pub(crate) fresh: FreshBytes,
+    pub(crate) open_files: OpenFiles,
     /// The first failure of a write or sync. Set once; from then on nothing is written or acknowledged.
     failure: OnceLock<String>,
 }
@@ -24,7 +25,9 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(directory: Arc<dyn Directory>, config: LogConfig) -> Self {
         let fresh = FreshBytes { bytes_max: config.tail_bytes_max, queue: Mutex::default() };
-        Shared { directory, config, syncer: Syncer::default(), fresh, failure: OnceLock::new() }
+        let open_files =
+            OpenFiles { partitions_max: config.open_files_max / FILES_PER_PARTITION, queue: Mutex::default() };
+        Shared { directory, config, syncer: Syncer::default(), fresh, open_files, failure: OnceLock::new() }
     }
 
     /// Refuses if an earlier write failed, or the log was closed.
@@ -85,6 +88,36 @@ impl FreshBytes {
             if let Some(oldest) = oldest.upgrade() {
                 // A partition's lock is never held while this one is asked for.
                 oldest.drop_oldest_chunk();
+            }
+        }
+    }
+}
+
+/// Files that a partition has open, about: one that is written to, and now and then some for its readers.
+const FILES_PER_PARTITION: usize = 2;
+
+/// Partitions looked at when there are too many: with each new one the queue gets shorter, if it can.
+const TRIES_MAX: usize = 8;
+
+/// The partitions that have files open, in the order in which they opened the first one.
+pub(crate) struct OpenFiles {
+    partitions_max: usize,
+    queue: Mutex<VecDeque<Weak<Partition>>>,
+}
+
+impl OpenFiles {
+    /// Counts a partition that is about to open its first file. When there are too many, the longest open close theirs,
+    /// except where something waits for a sync.
+    pub(crate) fn note(&self, partition: &Arc<Partition>) {
+        let mut queue = self.queue.lock();
+        queue.push_back(Arc::downgrade(partition));
+        let mut tries = TRIES_MAX.min(queue.len());
+        while queue.len() > self.partitions_max.max(1) && tries > 0 {
+            tries -= 1;
+            let Some(oldest) = queue.pop_front() else { return };
+            // Never waits for a partition's lock: the caller holds its own.
+            if oldest.upgrade().is_some_and(|oldest| !oldest.release_files()) {
+                queue.push_back(oldest);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{log_shared::Shared, partition::Partition};
+use super::{Durability, LogConfig, log_shared::Shared, partition::Partition};
 use crate::{Error, Result};
 
 /// The state of group commit.
@@ -41,14 +41,15 @@ struct Round {
 
 impl Syncer {
     /// Notes that a partition has unsynced bytes; `newly` if it had none before. True if it is time to wait for a
-    /// sync, because more than `bytes_max` are unsynced.
-    pub(crate) fn note(&self, partition: &Arc<Partition>, newly: bool, bytes: u64, bytes_max: u64) -> bool {
+    /// sync, because too many bytes or files are unsynced.
+    pub(crate) fn note(&self, config: &LogConfig, partition: &Arc<Partition>, newly: bool, bytes: u64) -> bool {
         let mut state = self.state.lock();
         if newly {
             state.dirty.push(Arc::clone(partition));
         }
         state.dirty_bytes += bytes;
-        state.dirty_bytes > bytes_max
+        config.durability != Durability::Never
+            && (state.dirty_bytes > config.unsynced_bytes_max || state.dirty.len() > config.open_files_max)
     }
 
     /// Returns once everything appended before this call survives a power cut. True if a checkpoint is due, which the

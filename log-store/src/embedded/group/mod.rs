@@ -369,7 +369,7 @@ impl Inner {
 }
 
 /// Reads all that is committed. Every transaction of an earlier run has ended by now.
-fn load(partition: &Partition, offsets: &mut CommittedOffsets) -> Result<()> {
+fn load(partition: &Arc<Partition>, offsets: &mut CommittedOffsets) -> Result<()> {
     let mut from = partition.log_start()?;
     while let Some(fetched) = partition.fetch(from, LOAD_BYTES, Isolation::ReadCommitted)? {
         let batch = partition.as_batch(&fetched, from);

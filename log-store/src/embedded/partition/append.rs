@@ -9,7 +9,6 @@ use crate::{
     Error, Offset, Result, TopicConfig,
     batch::{BatchHeader, TimestampType, header},
     embedded::{
-        Durability,
         log_shared::now_ms,
         producer_state::Verdict,
         segment::{AppendFailure, AppendSettings},
@@ -45,6 +44,7 @@ impl Partition {
                 return Ok(Appended { base: first, next: last.next(), should_wait: false });
             }
             log.is_ended = false;
+            self.note_open_files(&mut log);
             self.write(&mut log, &config, &batches, &headers)?;
             let base = log.log_end;
             let next = headers.last().map_or(base, BatchHeader::next_offset);
@@ -56,11 +56,7 @@ impl Partition {
             log.tail.push(Chunk { base, next, bytes: compact(batches) });
             let newly = !std::mem::replace(&mut log.is_dirty, true);
             // Under the lock: whoever sees this partition dirty must find it in the list of the next sync.
-            let unsynced_max = match self.shared.config.durability {
-                Durability::Never => u64::MAX,
-                _ => self.shared.config.unsynced_bytes_max,
-            };
-            let should_wait = self.shared.syncer.note(self, newly, size as u64, unsynced_max);
+            let should_wait = self.shared.syncer.note(&self.shared.config, self, newly, size as u64);
             Appended { base, next, should_wait }
         };
         self.shared.fresh.charge(self, size);

@@ -1,13 +1,13 @@
 //! The read path, top to bottom.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{Log, Partition};
 use crate::{
     Error, Offset, Result,
-    batch::{BatchHeader, HEADER_BYTES, header},
+    batch::{BatchHeader, HEADER_BYTES, batches, header},
     client::{AbortedTransaction, FetchedBatch, Isolation},
     embedded::storage::SegmentFile,
 };
@@ -17,6 +17,9 @@ const SMALL_CHUNK: usize = 16 << 10;
 
 /// Most bytes between an index entry and the batch looked for, beside one batch: the extra that is read before it.
 const INDEX_GAP: usize = 4 << 10;
+
+/// Sealed segments of one partition whose files are open at a time: a few readers at different places.
+const OPEN_SEALED_MAX: usize = 4;
 
 /// Whole batches.
 #[derive(Clone, Debug)]
@@ -30,14 +33,16 @@ pub(crate) struct Fetched {
 /// Where in a file to read, found under the lock and used after it.
 struct Place {
     file: Arc<dyn SegmentFile>,
-    path: std::path::PathBuf,
+    path: PathBuf,
     from: u64,
     to: u64,
+    /// The first offset that is not visible yet.
+    end: Offset,
 }
 
 enum Found {
     Bytes(Fetched),
-    InFile(Place, Offset),
+    InFile(Place),
 }
 
 impl Partition {
@@ -48,7 +53,12 @@ impl Partition {
     ///
     /// [`Error::OffsetOutOfRange`]; [`Error::Corrupt`] if a checksum does not match: the batch is not handed out, and
     /// not skipped.
-    pub(crate) fn fetch(&self, from: Offset, bytes_max: usize, isolation: Isolation) -> Result<Option<Fetched>> {
+    pub(crate) fn fetch(
+        self: &Arc<Self>,
+        from: Offset,
+        bytes_max: usize,
+        isolation: Isolation,
+    ) -> Result<Option<Fetched>> {
         let found = {
             let mut log = self.log()?;
             let end = log.end(isolation);
@@ -59,18 +69,21 @@ impl Partition {
                 return Ok(None);
             }
             match from_tail(&log, from, end, bytes_max) {
-                Some(fetched) => Found::Bytes(fetched),
-                None => Found::InFile(self.find(&mut log, from)?, end),
+                Some(mut fetched) => {
+                    fetched.aborted = aborted_between(&log, from, fetched.next, isolation);
+                    Found::Bytes(fetched)
+                }
+                None => Found::InFile(self.find(&mut log, from, end)?),
             }
         };
-        let fetched = match found {
-            Found::Bytes(fetched) => Some(fetched),
-            Found::InFile(place, end) => read(&place, from, end, bytes_max)?,
+        let place = match found {
+            Found::Bytes(fetched) => return Ok(Some(fetched)),
+            Found::InFile(place) => place,
         };
-        match fetched {
+        match read(&place, from, bytes_max)? {
             Some(mut fetched) => {
                 if isolation == Isolation::ReadCommitted {
-                    fetched.aborted = self.aborted_between(from, fetched.next)?;
+                    fetched.aborted = aborted_between(&*self.log()?, from, fetched.next, isolation);
                 }
                 Ok(Some(fetched))
             }
@@ -79,17 +92,8 @@ impl Partition {
         }
     }
 
-    fn aborted_between(&self, from: Offset, to: Offset) -> Result<Arc<[AbortedTransaction]>> {
-        let log = self.log()?;
-        let aborted = log.producers.aborted_between(from, to);
-        let mut aborted = aborted
-            .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first })
-            .peekable();
-        Ok(if aborted.peek().is_none() { Arc::default() } else { aborted.collect() })
-    }
-
     /// The first record that is as late as `timestamp`.
-    pub(crate) fn offset_for_time(&self, timestamp: i64) -> Result<Option<Offset>> {
+    pub(crate) fn offset_for_time(self: &Arc<Self>, timestamp: i64) -> Result<Option<Offset>> {
         let directory = &*self.shared.directory;
         let mut from = None;
         let end = {
@@ -107,7 +111,7 @@ impl Partition {
         while from < end
             && let Some(fetched) = self.fetch(from, INDEX_GAP, Isolation::ReadUncommitted)?
         {
-            if let Some(offset) = first_at_or_after(&self.as_batch(&fetched, from), timestamp)? {
+            if let Some(offset) = first_at_or_after(self, &fetched, from, timestamp)? {
                 return Ok(Some(offset));
             }
             from = fetched.next;
@@ -126,19 +130,42 @@ impl Partition {
         }
     }
 
-    fn find(&self, log: &mut Log, offset: Offset) -> Result<Place> {
+    fn find(self: &Arc<Self>, log: &mut Log, offset: Offset, end: Offset) -> Result<Place> {
         let directory = &*self.shared.directory;
         let number = Self::segment_of(log, offset).expect("an offset inside the log is in a segment");
+        self.note_open_files(log);
+        self.close_all_but(log, number);
         let segment = &mut log.segments[number];
         Ok(Place {
             from: segment.position_before(directory, offset)?,
             to: segment.size_bytes,
             file: segment.file(directory)?,
             path: segment.located(directory),
+            end,
         })
     }
 
-    fn fetch_next_segment(&self, from: Offset, bytes_max: usize, isolation: Isolation) -> Result<Option<Fetched>> {
+    /// Keeps the files of few sealed segments open: of `number` and those that were read last.
+    fn close_all_but(&self, log: &mut Log, number: usize) {
+        let base = log.segments[number].base;
+        if number + 1 == log.segments.len() || log.open_sealed.contains(&base) {
+            return;
+        }
+        log.open_sealed.push_back(base);
+        if log.open_sealed.len() > OPEN_SEALED_MAX
+            && let Some(oldest) = log.open_sealed.pop_front()
+            && let Ok(oldest) = log.segments.binary_search_by_key(&oldest, |segment| segment.base)
+        {
+            log.segments[oldest].release();
+        }
+    }
+
+    fn fetch_next_segment(
+        self: &Arc<Self>,
+        from: Offset,
+        bytes_max: usize,
+        isolation: Isolation,
+    ) -> Result<Option<Fetched>> {
         let next = {
             let log = self.log()?;
             let number = Self::segment_of(&log, from).map_or(0, |number| number + 1);
@@ -151,22 +178,44 @@ impl Partition {
     }
 }
 
-/// Offset of the first record of `batch` that is as late as `timestamp`.
-fn first_at_or_after(batch: &FetchedBatch, timestamp: i64) -> Result<Option<Offset>> {
-    let mut cursor = batch.cursor();
-    while let Some(record) = cursor.advance()? {
-        if record.timestamp >= timestamp {
-            return Ok(Some(record.offset));
+/// Offset of the first record in `bytes`, from `from` on, that is as late as `timestamp`.
+fn first_at_or_after(partition: &Partition, fetched: &Fetched, from: Offset, timestamp: i64) -> Result<Option<Offset>> {
+    let mut position = 0;
+    // A batch whose greatest timestamp is too early is not decoded.
+    for batch in batches(&fetched.bytes) {
+        let batch = batch.map_err(|malformed| malformed.at(&*partition.directory_name, position as u64))?;
+        let end = position + batch.bytes.len();
+        if batch.header.max_timestamp >= timestamp {
+            let one = Fetched { bytes: fetched.bytes.slice(position..end), ..fetched.clone() };
+            let mut cursor = partition.as_batch(&one, from).cursor();
+            while let Some(record) = cursor.advance()? {
+                if record.timestamp >= timestamp {
+                    return Ok(Some(record.offset));
+                }
+            }
         }
+        position = end;
     }
     Ok(None)
+}
+
+/// What a reader of committed records must know about these offsets.
+fn aborted_between(log: &Log, from: Offset, to: Offset, isolation: Isolation) -> Arc<[AbortedTransaction]> {
+    let aborted = match isolation {
+        Isolation::ReadCommitted => log.producers.aborted_between(from, to),
+        Isolation::ReadUncommitted => return Arc::default(),
+    };
+    let mut aborted = aborted
+        .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first })
+        .peekable();
+    if aborted.peek().is_none() { Arc::default() } else { aborted.collect() }
 }
 
 /// From memory: a whole chunk by reference, or several small ones gathered.
 fn from_tail(log: &Log, from: Offset, end: Offset, bytes_max: usize) -> Option<Fetched> {
     let mut chunks = log.tail.from(from)?.take_while(|chunk| chunk.base < end);
     let first = chunks.next()?;
-    let aborted: Arc<[AbortedTransaction]> = Arc::default();
+    let aborted = Arc::default();
     if first.bytes.len() >= SMALL_CHUNK || first.bytes.len() >= bytes_max || first.next >= end {
         return Some(Fetched { bytes: first.bytes.clone(), next: first.next, aborted });
     }
@@ -184,7 +233,7 @@ fn from_tail(log: &Log, from: Offset, end: Offset, bytes_max: usize) -> Option<F
 }
 
 /// From the file: whole batches, their checksums verified. `None` if the file ends before `from`.
-fn read(place: &Place, from: Offset, end: Offset, bytes_max: usize) -> Result<Option<Fetched>> {
+fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>> {
     let corrupt = |malformed: crate::batch::Malformed, position: u64| malformed.at(&place.path, position);
     let mut begin = place.from;
     let mut wanted = bytes_max.saturating_add(INDEX_GAP);
@@ -220,7 +269,7 @@ fn read(place: &Place, from: Offset, end: Offset, bytes_max: usize) -> Result<Op
                 start = position;
                 continue;
             }
-            if header.base_offset >= end {
+            if header.base_offset >= place.end {
                 is_past_end = true;
                 break;
             }

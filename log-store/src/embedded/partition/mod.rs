@@ -15,14 +15,14 @@ mod producers;
 mod roll;
 mod tail;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 
 pub(crate) use open::Known;
 
 use self::{producers::Producers, tail::Tail};
-use super::{consumer_watch::Watch, log_shared::Shared, segment::Segment, storage::SegmentFile};
+use super::{Durability, consumer_watch::Watch, log_shared::Shared, segment::Segment, storage::SegmentFile};
 use crate::{Error, Offset, Result, TopicConfig, TopicPartition, client::Isolation};
 
 /// The settings of a topic, as its partitions see them; they may change while running.
@@ -73,6 +73,10 @@ struct Log {
     has_new_names: bool,
     tail: Tail,
     producers: Producers,
+    /// Sealed segments with open files, the longest open first.
+    open_sealed: VecDeque<Offset>,
+    /// True if the partition counts among those with open files.
+    has_open_files: bool,
     leader_epoch: i32,
 }
 
@@ -137,6 +141,28 @@ impl Partition {
     pub(crate) fn drop_oldest_chunk(&self) {
         if let Slot::Open(log) = &mut *self.slot.lock() {
             log.tail.pop();
+        }
+    }
+
+    /// Closes all files of the partition, unless it is in use or its last writes are not synced. They open again when
+    /// they are needed.
+    pub(crate) fn release_files(&self) -> bool {
+        let Some(mut slot) = self.slot.try_lock() else { return false };
+        let Slot::Open(log) = &mut *slot else { return true };
+        // Closed before it is synced, a file might lose the news of a failed write.
+        if log.is_dirty && self.shared.config.durability != Durability::Never {
+            return false;
+        }
+        log.segments.iter_mut().for_each(Segment::release);
+        log.open_sealed.clear();
+        log.has_open_files = false;
+        true
+    }
+
+    /// Counts the partition among those with open files, before it opens one.
+    fn note_open_files(self: &Arc<Self>, log: &mut Log) {
+        if !std::mem::replace(&mut log.has_open_files, true) {
+            self.shared.open_files.note(self);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Opening a partition: what interrupted work left behind goes, then the segments are found, and after a crash the end
 //! of the log is verified.
 
-use std::io;
+use std::{collections::VecDeque, io};
 
 use super::{Log, Partition, Producers, Tail};
 use crate::{
@@ -31,13 +31,16 @@ impl Partition {
         let base = segments.first().map_or(Offset::ZERO, |segment| segment.base);
         let log_end = if self.known.is_clean { self.clean_end(&mut segments)? } else { self.recover(&mut segments)? };
         let log_start = self.known.log_start.unwrap_or(base).max(base);
+        let producers = self.load_producers(&mut segments, snapshots, log_end)?;
+        // Many partitions may be opened and not used.
+        segments.iter_mut().for_each(Segment::release);
         if log_end < log_start {
             // The tail was lost, with records that are below the log start anyway.
             return self.start_anew(segments, log_start);
         }
         Ok(Log {
             leader_epoch: self.read_leader_epoch()?,
-            producers: self.load_producers(&mut segments, snapshots, log_end)?,
+            producers,
             is_dirty: false,
             is_ended: self.known.is_clean,
             recovery_point: log_end,
@@ -48,6 +51,8 @@ impl Partition {
             unsynced: Vec::new(),
             has_new_names: false,
             tail: Tail::default(),
+            open_sealed: VecDeque::new(),
+            has_open_files: false,
         })
     }
 
@@ -166,6 +171,8 @@ impl Partition {
             unsynced: Vec::new(),
             has_new_names: true,
             tail: Tail::default(),
+            open_sealed: VecDeque::new(),
+            has_open_files: false,
             producers: Producers::default(),
             leader_epoch: self.read_leader_epoch()?,
         })

@@ -48,6 +48,7 @@ impl Partition {
         let directory = &*self.shared.directory;
         if let Some(active) = log.segments.last_mut() {
             let files = active.seal(directory)?;
+            active.release();
             log.unsynced.extend(files);
             let snapshot = self.take_snapshot(log)?;
             log.unsynced.push(snapshot);
@@ -56,10 +57,6 @@ impl Partition {
         let segment = Segment::create(directory, &self.directory_name, log.log_end)?;
         log.segments.push(segment);
         log.has_new_names = true;
-        // Old segments are read rarely; whoever reads one opens its files again.
-        if let [.., older, _, _] = &mut log.segments[..] {
-            older.release();
-        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! stored ones are read from the file when they are needed, so an idle segment costs no memory. An index carries no
 //! checksum: whoever uses an entry compares it with the batch it points to, and has the index rebuilt if they differ.
 
-use std::{io, sync::Arc};
+use std::{cell::OnceCell, io, sync::Arc};
 
 use crate::{
     Error, Offset, Result,
@@ -30,7 +30,8 @@ pub(crate) trait IndexEntry: Copy {
 pub(crate) struct Index<E> {
     path: String,
     base: Offset,
-    file: Option<Arc<dyn SegmentFile>>,
+    /// Open while somebody searches in it.
+    file: OnceCell<Arc<dyn SegmentFile>>,
     /// Entries in the file.
     stored: u64,
     /// Entries after them.
@@ -42,7 +43,7 @@ pub(crate) struct Index<E> {
 impl<E: IndexEntry> Index<E> {
     /// An index without entries; nothing is written yet.
     pub(crate) fn new(path: String, base: Offset) -> Self {
-        Index { path, base, file: None, stored: 0, fresh: Vec::new(), last: None }
+        Index { path, base, file: OnceCell::new(), stored: 0, fresh: Vec::new(), last: None }
     }
 
     /// Opens a stored index. `None` if the file is missing, cut in the middle of an entry, or does not end with an
@@ -65,7 +66,7 @@ impl<E: IndexEntry> Index<E> {
             return Ok(None);
         }
         index.stored = len / size;
-        index.file = Some(file);
+        index.file = file.into();
         if index.stored > 0 {
             index.last = Some(index.read(directory, index.stored - 1)?);
         }
@@ -126,38 +127,43 @@ impl<E: IndexEntry> Index<E> {
         Ok(())
     }
 
-    /// Writes what is not in the file yet and cuts the file to its length. Not synced.
-    pub(crate) fn store(&mut self, directory: &dyn Directory) -> Result<()> {
+    /// Writes what is not in the file yet and cuts the file to its length. The file is returned to be synced.
+    pub(crate) fn store(&mut self, directory: &dyn Directory) -> Result<Arc<dyn SegmentFile>> {
         let mut bytes = Vec::with_capacity(self.fresh.len() * E::SIZE);
         for entry in &self.fresh {
             entry.encode(self.base, &mut bytes);
         }
         let write = || -> io::Result<Arc<dyn SegmentFile>> {
-            let file = match &self.file {
-                Some(file) => Arc::clone(file),
-                None => directory.open(&self.path, OpenMode::Create)?,
-            };
+            let file = directory.open(&self.path, OpenMode::Create)?;
             let position = self.stored * E::SIZE as u64;
             file.write_at(position, &bytes)?;
             file.truncate(position + bytes.len() as u64)?;
             Ok(file)
         };
-        self.file = Some(write().map_err(|error| self.failure("write", directory, error))?);
+        let file = write().map_err(|error| self.failure("write", directory, error))?;
         self.stored += self.fresh.len() as u64;
         self.fresh = Vec::new();
-        Ok(())
+        Ok(file)
     }
 
-    /// The file, once stored, for a sync.
-    pub(crate) fn file(&self) -> Option<&Arc<dyn SegmentFile>> {
-        self.file.as_ref()
+    /// Closes the file until it is needed again.
+    pub(crate) fn release(&mut self) {
+        self.file = OnceCell::new();
+    }
+
+    fn file(&self, directory: &dyn Directory) -> io::Result<&Arc<dyn SegmentFile>> {
+        if self.file.get().is_none() {
+            let file = directory.open(&self.path, OpenMode::Existing)?;
+            return Ok(self.file.get_or_init(|| file));
+        }
+        Ok(self.file.get().expect("looked at above"))
     }
 
     fn read(&self, directory: &dyn Directory, number: u64) -> Result<E> {
         let mut bytes = [0; 16];
         let bytes = &mut bytes[..E::SIZE];
-        let file = self.file.as_ref().expect("stored entries are in a file");
-        file.read_at(number * E::SIZE as u64, bytes).map_err(|error| self.failure("read", directory, error))?;
+        let read = self.file(directory).and_then(|file| file.read_at(number * E::SIZE as u64, bytes));
+        read.map_err(|error| self.failure("read", directory, error))?;
         Ok(E::decode(self.base, bytes))
     }
 

@@ -21,6 +21,9 @@ use crate::{Error, NO_TIMESTAMP, Offset, Result, batch::BatchHeader};
 /// Largest byte position and offset delta that the indexes can hold.
 pub(crate) const RELATIVE_MAX: u64 = i32::MAX as u64;
 
+/// Fewest bytes that are preallocated at a time.
+const PREALLOCATED_MIN: u64 = 16 << 10;
+
 /// A segment of a partition. Whoever has `&mut` is its only writer.
 pub(crate) struct Segment {
     pub(crate) base: Offset,
@@ -129,8 +132,9 @@ impl Segment {
 
     fn preallocate(&mut self, file: &dyn SegmentFile, end: u64, settings: AppendSettings) -> io::Result<()> {
         if end > self.allocated_bytes && settings.preallocate_bytes > 0 {
-            let step = u64::from(settings.preallocate_bytes);
-            let target = end.div_ceil(step).saturating_mul(step).min(settings.segment_bytes.max(end));
+            // A segment doubles, so that thousands of small ones do not fill the disk with nothing.
+            let step = end.clamp(PREALLOCATED_MIN, PREALLOCATED_MIN.max(u64::from(settings.preallocate_bytes)));
+            let target = (end + step).next_multiple_of(PREALLOCATED_MIN).min(settings.segment_bytes.max(end));
             match file.preallocate(target) {
                 Ok(()) => self.allocated_bytes = target,
                 // Whether the batch itself fits is for the write to say.
@@ -175,7 +179,8 @@ impl Segment {
         }
         let base = self.base;
         let floor = self.indexes(directory)?.times.floor(directory, timestamp.saturating_sub(1))?;
-        Ok(Some(floor.map_or(base, |entry| entry.offset)))
+        // Everything up to the entry's offset is as early as the entry or earlier.
+        Ok(Some(floor.map_or(base, |entry| entry.offset.next())))
     }
 
     /// Its largest timestamp, with the last offset of the batch that has it.
@@ -231,15 +236,16 @@ impl Segment {
     /// Writes the indexes to their files, which are returned to be synced.
     pub(crate) fn store_indexes(&mut self, directory: &dyn Directory) -> Result<Vec<Arc<dyn SegmentFile>>> {
         let indexes = self.indexes(directory)?;
-        indexes.offsets.store(directory)?;
-        indexes.times.store(directory)?;
-        Ok([indexes.offsets.file(), indexes.times.file()].into_iter().flatten().cloned().collect())
+        Ok(vec![indexes.offsets.store(directory)?, indexes.times.store(directory)?])
     }
 
-    /// Lets go of files and index memory; they come back when needed. For sealed segments.
+    /// Closes its files until they are needed again.
     pub(crate) fn release(&mut self) {
         self.file = None;
-        self.indexes = None;
+        if let Some(indexes) = &mut self.indexes {
+            indexes.offsets.release();
+            indexes.times.release();
+        }
     }
 
     /// Opens the indexes with their entries before `offset`; `None` if there is none, or no usable index. After a crash
