@@ -177,8 +177,10 @@ impl Partition {
         log_end: Offset,
     ) -> Result<Producers> {
         let directory = &*self.shared.directory;
-        // What is behind the end was cut off, and will be written anew with other contents.
-        for stray in snapshots.extract_if(.., |at| *at > log_end).collect::<Vec<_>>() {
+        // After a crash only what a checkpoint made durable counts: a later snapshot may have survived where the index of
+        // aborted transactions that belongs to it has not. And what was cut off will be written anew, with other contents.
+        let known_good = if self.known.is_clean { log_end } else { self.known.recovery_point.min(log_end) };
+        for stray in snapshots.extract_if(.., |at| *at > known_good).collect::<Vec<_>>() {
             self.remove_snapshot(stray)?;
         }
         let mut from = segments.first().map_or(log_end, |segment| segment.base);
