@@ -3,9 +3,10 @@
 /// Marks a deletion.
 const DELETED: u32 = u32::MAX;
 
-/// Where one row lies. Ordered by the first bytes of its key, so that most comparisons touch nothing else.
+/// Where one row lies.
 #[derive(Clone, Copy)]
 struct Place {
+    /// The first bytes of its key that differ from other keys'.
     prefix: u64,
     at: u32,
     key_length: u32,
@@ -38,12 +39,9 @@ impl RowBuffer {
         };
         let narrow = |length: usize| u32::try_from(length).expect("a buffer is taken away long before 4 GiB");
         let value_length = if is_present { narrow(self.bytes.len() - value_at) } else { DELETED };
-        let key = &self.bytes[at..value_at];
-        let mut first = [0; 8];
-        let length = key.len().min(8);
-        first[..length].copy_from_slice(&key[..length]);
-        let place =
-            Place { prefix: u64::from_be_bytes(first), at: narrow(at), key_length: narrow(key.len()), value_length };
+        let key_length = narrow(value_at - at);
+        // The prefix is made when the rows are sorted.
+        let place = Place { prefix: 0, at: narrow(at), key_length, value_length };
         self.places.push(place);
         Ok(())
     }
@@ -77,7 +75,22 @@ impl RowBuffer {
     pub(crate) fn sort(&mut self) {
         let bytes = &self.bytes;
         let key = |place: &Place| &bytes[place.at as usize..place.at as usize + place.key_length as usize];
-        let order = |a: &Place, b: &Place| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(key(b)));
+        // What all keys begin with tells nothing: the bytes after it decide nearly every comparison, and lie beside the
+        // place, so that sorting hardly touches the keys.
+        let first = self.places.first().map_or(&[][..], key);
+        let common = self.places.iter().fold(first.len(), |common, place| {
+            let pairs = key(place).iter().zip(&first[..common]);
+            pairs.take_while(|(a, b)| a == b).count()
+        });
+        for place in &mut self.places {
+            let rest = &key(place)[common..];
+            let mut eight = [0; 8];
+            let length = rest.len().min(8);
+            eight[..length].copy_from_slice(&rest[..length]);
+            place.prefix = u64::from_be_bytes(eight);
+        }
+        let order =
+            |a: &Place, b: &Place| a.prefix.cmp(&b.prefix).then_with(|| key(a)[common..].cmp(&key(b)[common..]));
         if !self.places.is_sorted_by(|a, b| order(a, b).is_lt()) {
             // Later writes first among equals: the first of each key is the one to keep.
             self.places.sort_unstable_by(|a, b| order(a, b).then(b.at.cmp(&a.at)));
