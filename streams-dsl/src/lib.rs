@@ -15,6 +15,21 @@
 //! assert!(topology.describe().to_string().contains("counts-repartition"));
 //! # Ok::<(), streams_core::Error>(())
 //! ```
+//!
+//! Operators come as `x` and, with a name, serdes or a store, as `x_with(.., options)`.
+//!
+//! | on | operators |
+//! |---|---|
+//! | [`StreamsBuilder`] | `stream`, `table`, `global_table`, `add_state_store`, `build` |
+//! | [`KStream`], record by record | `filter`, `filter_not`, `map`, `map_values`, `flat_map`, `flat_map_values`, `select_key`, `peek`, `print`, `for_each`, `merge`, `split` |
+//! | [`KStream`], own processors | `process`, `process_values` |
+//! | [`KStream`], through topics | `to`, `to_extracted`, `repartition`, `to_table` |
+//! | [`KStream`], grouped | `group_by`, `group_by_key`; then `count`, `reduce`, `aggregate`, `cogroup`, `windowed_by` |
+//! | [`KStream`], joined | `join`, `left_join`, `outer_join` within [`JoinWindows`]; `join_table`, `left_join_table`; `join_global`, `left_join_global` |
+//! | [`KTable`] | `filter`, `filter_not`, `map_values`, `transform_values`, `suppress`, `suppress_until_window_closes`, `to_stream`, `to_stream_as` |
+//! | [`KTable`], grouped | `group_by`; then `count`, `reduce`, `aggregate` |
+//! | [`KTable`], joined | `join`, `left_join`, `outer_join`; `join_foreign_key`, `left_join_foreign_key` |
+//! | windows | [`TimeWindows`] (tumbling, hopping), [`SlidingWindows`], [`SessionWindows`], [`UnlimitedWindows`] |
 
 mod aggregate;
 mod buffer;

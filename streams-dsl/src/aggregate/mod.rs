@@ -1,10 +1,10 @@
 //! Groups of records, and what is made of them: counts, sums, any fold.
 
-mod aggregate;
 mod cogroup;
 mod count;
 mod emit;
 pub(crate) mod fold;
+mod general;
 mod grouped_table;
 mod reduce;
 mod session_windowed;

@@ -2,12 +2,15 @@
 
 use crate::stream::KStream;
 
+/// Makes of a branch what is kept of it.
+type ChainFunction<K, V> = Box<dyn FnOnce(KStream<K, V>) -> Option<KStream<K, V>>>;
+
 /// What to do with a branch.
 pub(crate) enum Chain<K, V> {
     /// Keep it under its name.
     Keep,
     /// Keep what the function makes of it, if anything.
-    Function(Box<dyn FnOnce(KStream<K, V>) -> Option<KStream<K, V>>>),
+    Function(ChainFunction<K, V>),
     /// Hand it over, and keep nothing.
     Consumer(Box<dyn FnOnce(KStream<K, V>)>),
 }

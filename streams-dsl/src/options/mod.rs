@@ -25,6 +25,7 @@ pub use grouped::Grouped;
 pub use joined::Joined;
 pub use materialized::{Materialized, StoreType};
 pub use named::Named;
+pub(crate) use printed::Format;
 pub use printed::Printed;
 pub use processed::Processed;
 pub use produced::Produced;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-type Format<K, V> = Arc<dyn Fn(&K, &V) -> String + Send + Sync>;
+pub(crate) type Format<K, V> = Arc<dyn Fn(&K, &V) -> String + Send + Sync>;
 
 /// Where and how records are printed.
 pub struct Printed<K, V> {

@@ -12,7 +12,10 @@ use streams_core::{
 };
 
 use super::{Field, KStream};
-use crate::{graph::naming::Given, options::Printed};
+use crate::{
+    graph::naming::Given,
+    options::{Format, Printed},
+};
 
 const PRINTER: &str = "KSTREAM-PRINTER-";
 
@@ -39,7 +42,7 @@ impl<K: Field + Debug, V: Field + Debug> KStream<K, V> {
 struct Print<K, V> {
     out: Arc<Mutex<dyn Write + Send>>,
     label: Arc<str>,
-    format: Option<Arc<dyn Fn(&K, &V) -> String + Send + Sync>>,
+    format: Option<Format<K, V>>,
 }
 
 impl<K: Field + Debug, V: Field + Debug> Processor<K, V, (), ()> for Print<K, V> {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     graph::{GraphNode, Step, TableKind, lower::Wiring},
-    options::{Materialized, TransformedValues},
+    options::TransformedValues,
 };
 
 const TRANSFORM_VALUES: &str = "KTABLE-TRANSFORMVALUES-";

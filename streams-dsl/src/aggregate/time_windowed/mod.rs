@@ -133,7 +133,10 @@ impl<K: Data, V: Data> TimeWindowedKStream<K, V> {
     #[must_use]
     pub fn count_with(&self, options: impl Into<Materialized<K, i64>>) -> KTable<Windowed<K>, i64> {
         let materialized = options.into();
-        burn_store_name(&mut self.grouped.place.graph.lock(), &materialized);
+        // Sliding windows came to Kafka Streams after it stopped burning names.
+        if !matches!(self.windows, TimeWindowing::Sliding(_)) {
+            burn_store_name(&mut self.grouped.place.graph.lock(), &materialized);
+        }
         self.windowed(AGGREGATE, materialized, Counted)
     }
 

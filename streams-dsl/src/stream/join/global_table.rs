@@ -25,9 +25,9 @@ impl<K: Data, V: Data> KStream<K, V> {
     /// # use streams_dsl::prelude::*;
     /// let builder = StreamsBuilder::new();
     /// let rates = builder.global_table::<String, f64>("exchange-rates");
-    /// let prices = builder.stream::<String, (String, f64)>("prices");
-    /// # #[cfg(any())]
-    /// let euros = prices.join_global(&rates, |_, (currency, _)| currency.clone(), |_, (_, price), rate| price * rate);
+    /// let prices_by_currency = builder.stream::<String, f64>("prices");
+    /// let euros = prices_by_currency.join_global(&rates, |currency, _| currency.clone(), |_, price, rate| price * rate);
+    /// euros.to("prices-in-euros");
     /// # Ok::<(), streams_core::Error>(())
     /// ```
     pub fn join_global<KG: Data, VG: Data, W: Field, S, J>(

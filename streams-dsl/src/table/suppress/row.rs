@@ -8,7 +8,7 @@
 
 use streams_core::{
     Change,
-    serde::{Data, Encoded, Serde, SerdeError, SharedSerde},
+    serde::{Data, Encoded, SerdeError, SharedSerde},
 };
 
 use crate::buffer::{RecordContext, put_bytes, take_bytes, take_exact, take_i32, take_i64};

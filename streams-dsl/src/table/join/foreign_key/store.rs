@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use streams_core::{
-    serde::{BytesSerde, Data, Encoded, Serde, SerdeError, SharedSerde},
+    serde::{BytesSerde, Data, Encoded, SerdeError, SharedSerde},
     state::{StoreBuilder, StoreFormat, Stores, TimestampedKeyValueStore},
 };
 
