@@ -15,7 +15,15 @@ const VERSION: i16 = 0;
 /// Reads the entries of a file. One that is damaged ends them.
 pub(crate) fn read(directory: &dyn Directory, path: &str) -> Result<Vec<Aborted>> {
     let bytes = read_small(directory, path)?.unwrap_or_default();
-    let entries: Vec<_> = bytes.chunks_exact(ENTRY_BYTES).map_while(decode).collect();
+    let mut entries: Vec<Aborted> = Vec::with_capacity(bytes.len() / ENTRY_BYTES);
+    for entry in bytes.chunks_exact(ENTRY_BYTES).map_while(decode) {
+        // What a crash has lost may read as zeros, which look like an entry.
+        let follows = entries.last().is_none_or(|before| before.last < entry.last);
+        if !follows || entry.last <= entry.first {
+            break;
+        }
+        entries.push(entry);
+    }
     if entries.len() * ENTRY_BYTES != bytes.len() {
         tracing::warn!(file = %directory.locate(path).display(), "an index of aborted transactions has a damaged end");
     }
@@ -78,5 +86,8 @@ mod tests {
         file.truncate(3 * 34 - 1).unwrap();
         assert_eq!(read(&directory, "a").unwrap(), [aborted(0), aborted(20)]);
         assert_eq!(read(&directory, "no such file").unwrap(), []);
+        file.truncate(4 * 34).unwrap();
+        file.write_at(2 * 34, &[0; 2 * 34]).unwrap();
+        assert_eq!(read(&directory, "a").unwrap(), [aborted(0), aborted(20)]);
     }
 }
