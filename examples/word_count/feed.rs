@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
@@ -15,10 +15,17 @@ use log_store::{
     client::{PartitionHandle, ProducerConfig, SharedClient},
 };
 
-use crate::{input::Input, progress::Progress, topics::LINES};
+use crate::{
+    input::{Input, Next},
+    progress::Progress,
+    topics::LINES,
+};
 
 /// Lines that go to one partition before the next has its turn.
 const RUN: u64 = 1_000;
+
+/// How long an interrupted feed may take to finish its batch. One that waits for typed input never does.
+const STOP_WAIT: Duration = Duration::from_millis(300);
 
 /// The feeding thread.
 pub(crate) struct Feed {
@@ -44,6 +51,18 @@ impl Feed {
         }
         Ok(self.thread.is_none())
     }
+
+    /// Waits a moment for an interrupted feed to write what it has read; true if all that was read is in the topic.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<bool> {
+        let deadline = Instant::now() + STOP_WAIT;
+        while !self.is_finished()? {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(true)
+    }
 }
 
 fn feed(
@@ -62,7 +81,7 @@ fn feed(
     let mut target = targets.next().context("a topic has a partition")?;
     let mut now = wall_clock_ms();
     let mut sent = 0_u64;
-    input.for_each_line(|line| {
+    input.for_each_line(|line, next| {
         producer.send(target, RecordView::new(now, None, Some(line.as_bytes())))?;
         sent += 1;
         if sent.is_multiple_of(RUN) {
@@ -70,7 +89,7 @@ fn feed(
             now = wall_clock_ms();
         }
         // Whoever types waits for the answer.
-        if input.reads_stdin {
+        if input.reads_stdin && next == Next::MayWait {
             now = wall_clock_ms();
             producer.flush()?;
         }

@@ -87,15 +87,15 @@ impl Input {
     }
 
     /// Calls `each` with every line until it answers false.
-    pub(crate) fn for_each_line(&self, mut each: impl FnMut(&str) -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    pub(crate) fn for_each_line(&self, mut each: impl FnMut(&str, Next) -> anyhow::Result<bool>) -> anyhow::Result<()> {
         for path in &self.files {
             let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-            if !lines_of(BufReader::with_capacity(1 << 20, file), &path.display().to_string(), &mut each)? {
+            if !lines_of(&mut BufReader::with_capacity(1 << 20, file), &path.display().to_string(), &mut each)? {
                 return Ok(());
             }
         }
         if self.reads_stdin {
-            lines_of(io::stdin().lock(), "standard input", &mut each)?;
+            lines_of(&mut BufReader::new(io::stdin()), "standard input", &mut each)?;
         }
         Ok(())
     }
@@ -108,16 +108,25 @@ fn is_binary(path: &Path) -> anyhow::Result<bool> {
     Ok(start.contains(&0))
 }
 
+/// What comes after a line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// More is here already.
+    IsHere,
+    /// Reading on may wait: for a disk, or for somebody who types.
+    MayWait,
+}
+
 /// False if `each` wants no more.
 fn lines_of(
-    mut from: impl BufRead,
+    from: &mut BufReader<impl Read>,
     name: &str,
-    each: &mut impl FnMut(&str) -> anyhow::Result<bool>,
+    each: &mut impl FnMut(&str, Next) -> anyhow::Result<bool>,
 ) -> anyhow::Result<bool> {
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
-        let mut limited = (&mut from).take(LINE_BYTES_MAX as u64 + 1);
+        let mut limited = from.take(LINE_BYTES_MAX as u64 + 1);
         limited.read_until(b'\n', &mut line).with_context(|| format!("cannot read {name}, line {number}"))?;
         if line.is_empty() {
             break;
@@ -132,7 +141,8 @@ fn lines_of(
         if matches!(text, std::borrow::Cow::Owned(_)) {
             eprintln!("{name}, line {number}: not UTF-8; what is invalid counts as a gap between words");
         }
-        if !each(&text)? {
+        let next = if from.buffer().is_empty() { Next::MayWait } else { Next::IsHere };
+        if !each(&text, next)? {
             return Ok(false);
         }
     }

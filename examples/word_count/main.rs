@@ -100,8 +100,11 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let progress = Progress::new(input.bytes);
     streams.set_restore_listener(progress.restore_listener());
     streams.start()?;
-    let interrupted =
-        count(&streams, Feed::start(input, topics.client(), partitions, &stop, &progress), &tally, &stop, &progress)?;
+    let mut feed = Feed::start(input, topics.client(), partitions, &stop, &progress);
+    let outcome = count(&streams, &mut feed, &tally, &stop, &progress);
+    // Also after an error: the feed must not outlive the log.
+    stop.store(true, Ordering::Relaxed);
+    let is_read = feed.stop()?;
     if !streams.close(CLOSE_WAIT) {
         bail!("not closed after {} s: is the disk of {} busy?", CLOSE_WAIT.as_secs(), data.display());
     }
@@ -109,8 +112,11 @@ fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{error}");
     }
     progress.finish();
-    if interrupted {
-        eprintln!("stopped; the next run goes on from here");
+    if outcome? == Outcome::Interrupted {
+        log.close()?;
+        let rest = if is_read { "" } else { "; lines that were still waiting to be read are not in it" };
+        eprintln!("stopped; the next run goes on from what is in the topic{rest}");
+        return Ok(());
     }
 
     let seconds = started.elapsed().as_secs_f64();
@@ -123,20 +129,30 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let summary = Summary { lines, words, distinct: counts.len(), seconds, words_per_second };
         println!("{}", serde_json::to_string(&summary)?);
     }
+    log.close()?;
     Ok(())
 }
 
-/// Waits until everything is counted, or Ctrl-C; true for the latter. Shows what changes meanwhile.
+/// How the counting ended.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// Everything is counted.
+    Done,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// Waits until everything is counted, or Ctrl-C. Shows what changes meanwhile.
 fn count(
     streams: &Streams,
-    mut feed: Feed,
+    feed: &mut Feed,
     tally: &Tally,
     stop: &AtomicBool,
     progress: &Progress,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Outcome> {
     loop {
         if stop.load(Ordering::Relaxed) {
-            return Ok(true);
+            return Ok(Outcome::Interrupted);
         }
         if let Some(error) = streams.error() {
             bail!("{error}");
@@ -144,10 +160,12 @@ fn count(
         let is_fed = feed.is_finished()?;
         tally.show_updates();
         let lag: u64 = streams.lags()?.iter().map(|partition| partition.lag).sum();
-        progress.show(tally.lines_and_words(), lag);
-        if is_fed && lag == 0 && streams.state() == State::Running {
-            tally.show_updates();
-            return Ok(false);
+        if streams.state() == State::Running {
+            progress.show(tally.lines_and_words(), lag);
+            if is_fed && lag == 0 {
+                tally.show_updates();
+                return Ok(Outcome::Done);
+            }
         }
         std::thread::sleep(TICK);
     }

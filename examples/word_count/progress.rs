@@ -9,10 +9,11 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use log_store::TopicPartition;
 use streams_dsl::prelude::*;
 
-/// The bar; clones show in the same place.
+/// The bars; clones show in the same place.
 #[derive(Clone)]
 pub(crate) struct Progress {
     reading: ProgressBar,
+    restoring: ProgressBar,
 }
 
 impl Progress {
@@ -21,7 +22,10 @@ impl Progress {
         let reading = ProgressBar::new(bytes).with_style(
             ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}, {msg}").expect("the template is right"),
         );
-        Progress { reading }
+        let restoring = ProgressBar::no_length().with_style(
+            ProgressStyle::with_template("{bar:30} {pos}/{len} records, {msg}").expect("the template is right"),
+        );
+        Progress { reading, restoring }
     }
 
     /// `bytes` more have been read.
@@ -34,14 +38,15 @@ impl Progress {
         self.reading.set_message(format!("{lines} lines and {words} words counted, {lag} records to go"));
     }
 
-    /// Takes the bar away.
+    /// Takes the bars away.
     pub(crate) fn finish(&self) {
         self.reading.finish_and_clear();
+        self.restoring.finish_and_clear();
     }
 
-    /// Shows restores in its place.
+    /// Shows restores, before the counting begins.
     pub(crate) fn restore_listener(&self) -> Arc<dyn RestoreListener> {
-        Arc::new(Restores { bar: self.reading.clone(), partitions: Mutex::default() })
+        Arc::new(Restores { bar: self.restoring.clone(), partitions: Mutex::default() })
     }
 }
 
@@ -55,13 +60,15 @@ impl RestoreListener for Restores {
     fn on_batch_restored(&self, progress: &RestoreProgress) {
         let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         partitions.insert(progress.changelog.clone(), progress.clone());
-        let records: u64 = partitions.values().map(|partition| partition.records).sum();
         let rate: f64 = partitions.values().map(RestoreProgress::records_per_second).sum();
         let left = partitions.values().filter_map(RestoreProgress::time_left).max().unwrap_or_default();
-        self.bar.set_message(format!("restored {records} records at {rate:.0}/s, {} left", HumanDuration(left)));
+        self.bar.set_length(partitions.values().map(|partition| partition.end.offsets_since(partition.start)).sum());
+        self.bar.set_position(partitions.values().map(|p| p.position.offsets_since(p.start)).sum());
+        self.bar.set_message(format!("{rate:.0}/s, {} left", HumanDuration(left)));
     }
 
     fn on_restore_end(&self, progress: &RestoreProgress) {
+        self.bar.finish_and_clear();
         let (records, seconds) = (progress.records, progress.elapsed.as_secs_f64());
         if records > 0 {
             let rate = progress.records_per_second();
