@@ -52,7 +52,6 @@ impl Shared {
 }
 
 /// Milliseconds since 1970 now.
-#[expect(clippy::disallowed_methods, reason = "the log's own clock: append times and retention")]
 pub(crate) fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)

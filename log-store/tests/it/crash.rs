@@ -155,6 +155,24 @@ fn a_changed_bit_is_found_by_the_reader_and_hurts_no_other_partition() {
 }
 
 #[test]
+fn a_changed_offset_is_found_although_no_checksum_covers_it() {
+    // In each of three batches, a high and a low byte of the offset in front.
+    for (batch, byte) in [(0, 1), (0, 7), (1, 1), (1, 7), (2, 1), (2, 7)] {
+        let directory = MemoryDirectory::new();
+        let log = open_in(&directory);
+        create(&log, "t", 1, &[]);
+        let t = partition("t", 0);
+        produce(&log, &t, &["a", "b", "c"]).unwrap();
+        log.close().unwrap();
+        // The batches are of one length.
+        let len = directory.open(SEGMENT, OpenMode::Existing).unwrap().len().unwrap();
+        flip(&directory, SEGMENT, batch * len / 3 + byte);
+        let error = read_from(&open_in(&directory), &t, StartAt::Beginning).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "batch {batch}, byte {byte}");
+    }
+}
+
+#[test]
 fn damage_below_the_recovery_point_is_no_torn_tail() {
     let directory = MemoryDirectory::new();
     let log = open_in(&directory);

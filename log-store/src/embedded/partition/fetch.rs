@@ -38,6 +38,7 @@ struct Place {
     to: u64,
     /// The first offset that is not visible yet.
     end: Offset,
+    log_end: Offset,
 }
 
 enum Found {
@@ -142,6 +143,7 @@ impl Partition {
             file: segment.file(directory)?,
             path: segment.located(directory),
             end,
+            log_end: log.log_end,
         })
     }
 
@@ -259,8 +261,13 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
                 return Err(Error::Corrupt { file: place.path.clone(), position: at, reason });
             }
             // The checksum does not cover the base offset; a wrong one would make readers skip what follows.
-            if header.base_offset < least {
-                let reason = format!("batch begins at offset {}, before {least}", header.base_offset);
+            if header.base_offset < least || header.next_offset() > place.log_end {
+                let reason = format!(
+                    "batch has offsets {} to {}, expected between {least} and {}",
+                    header.base_offset,
+                    header.last_offset(),
+                    place.log_end
+                );
                 return Err(Error::Corrupt { file: place.path.clone(), position: at, reason });
             }
             least = header.next_offset();

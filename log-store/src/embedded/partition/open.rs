@@ -90,6 +90,11 @@ impl Partition {
         let gapless_from = recovery::GAPS_ANYWHERE;
         let range = recovery::Range { from, to: active.size_bytes, first: active.base, gapless_from };
         let scanned = recovery::scan(&*active.file(directory)?, &path, range, |_, _, _| Ok(()))?;
+        // The checksum of a batch does not cover its offset.
+        if scanned.stopped.is_none() && self.known.is_checkpointed && scanned.next != self.known.recovery_point {
+            let reason = format!("the log ends at offset {}, expected {}", scanned.next, self.known.recovery_point);
+            return Err(Error::Corrupt { file: path, position: scanned.position, reason });
+        }
         match scanned.stopped {
             None => Ok(scanned.next),
             // A clean close leaves nothing behind the last batch.

@@ -98,6 +98,7 @@ pub trait Directory: Send + Sync + fmt::Debug {
 }
 
 /// One file. Writers take turns (the log sees to it); readers and a sync may run beside them.
+#[expect(clippy::len_without_is_empty, reason = "a length that may fail is no emptiness")]
 pub trait SegmentFile: Send + Sync {
     /// Length in bytes, including what is not synced and what is preallocated.
     ///
