@@ -98,7 +98,7 @@ impl TaskFiles {
         match opened {
             Ok(database) => Ok(Some(Arc::new(database))),
             Err(error) if is_damage(&error) => {
-                self.move_aside(&error.to_string())?;
+                self.move_aside(error.as_ref())?;
                 Ok(None)
             }
             Err(error) => Err(self.error("", "open", &error)),

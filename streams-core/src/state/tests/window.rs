@@ -328,6 +328,27 @@ fn a_timestamped_window_keeps_time_and_headers() {
 }
 
 #[test]
+fn windows_are_found_after_the_retention_was_changed() {
+    let mut stage = Stage::new(builder(PLAIN));
+    let key = "a".to_owned();
+    for start in [1_900_000, 2_000_000] {
+        stage.store().put(&key, start, start).unwrap();
+    }
+    stage.commit();
+    stage.store().close().unwrap();
+    stage.store = None;
+    let supplier =
+        Stores::persistent_window_store("store", Duration::from_secs(5_000), Duration::from_secs(10), false).unwrap();
+    stage.builder = Stores::window_store_builder(supplier, default_serde(), default_serde());
+    stage.open();
+    stage.store().put(&key, 1_950_000, 1_950_000).unwrap();
+    stage.commit();
+    stage.restart();
+    let starts: Vec<_> = stage.store().fetch(&key, 0, i64::MAX).unwrap().map(|(start, _)| start).collect();
+    assert_eq!(starts, [1_900_000, 1_950_000, 2_000_000]);
+}
+
+#[test]
 fn a_retention_shorter_than_the_window_is_refused() {
     let (retention, size) = (Duration::from_secs(1), Duration::from_secs(2));
     let error = Stores::persistent_window_store("short", retention, size, false).unwrap_err().to_string();
