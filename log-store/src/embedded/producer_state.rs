@@ -344,11 +344,6 @@ impl ProducerStates {
         });
     }
 
-    /// How many producers are known.
-    pub(crate) fn len(&self) -> usize {
-        self.producers.len()
-    }
-
     /// The content of a `.snapshot` file: Kafka's, byte for byte, sorted by producer id.
     pub(crate) fn encode_snapshot(&self) -> Vec<u8> {
         let entry = |(id, producer): (&i64, &Producer)| {

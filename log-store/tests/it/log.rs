@@ -114,7 +114,7 @@ fn topics_are_listed_described_changed_and_deleted_durably() {
 
     let log = open_in(&directory);
     let mut admin = log.admin().unwrap();
-    assert_eq!(admin.list_topics().unwrap(), [a.clone()]);
+    assert_eq!(admin.list_topics().unwrap(), std::slice::from_ref(&a));
     let again = admin.describe_topic(&a).unwrap().unwrap();
     assert_eq!(again, described);
     assert_eq!((again.partitions, again.config["retention.ms"].as_str()), (3, "5"));

@@ -214,11 +214,10 @@ impl World {
             }
             Op::Close => {
                 let log = self.log.clone();
-                log.close().and_then(|()| {
+                log.close().map(|()| {
                     self.directory.set_faults(Faults::default());
                     self.forget_open(Fate::Aborted);
                     self.reopen(self.directory.clone());
-                    Ok(())
                 })
             }
             Op::FailSync { after } => {

@@ -37,11 +37,6 @@ impl Producers {
         let first = self.aborted.partition_point(|aborted| aborted.last < from);
         self.aborted[first..].iter().filter(move |aborted| aborted.first < to)
     }
-
-    /// Forgets what lies before the log.
-    pub(super) fn forget_before(&mut self, offset: Offset) {
-        self.aborted.retain(|aborted| aborted.last >= offset);
-    }
 }
 
 impl Partition {

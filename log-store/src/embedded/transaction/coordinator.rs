@@ -35,13 +35,6 @@ pub(crate) struct Ending {
     pub(crate) partitions: BTreeSet<TopicPartition>,
 }
 
-impl Ending {
-    /// Epoch in the markers.
-    pub(crate) fn marker_epoch(&self) -> i16 {
-        self.identity.epoch + 1
-    }
-}
-
 /// The answer to [`Coordinator::init`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Init {
@@ -316,7 +309,7 @@ mod tests {
             assert_eq!(identity.epoch, epoch);
             driver.add(identity, 0).unwrap();
             let ending = driver.prepare(identity, kind).unwrap().unwrap();
-            assert_eq!((ending.kind, ending.marker_epoch()), (kind, epoch + 1));
+            assert_eq!((ending.kind, ending.identity.epoch + 1), (kind, epoch + 1));
             let next = driver.complete();
             assert!(is_fenced(driver.add(identity, 0)), "a late write joins nothing");
             identity = next;
@@ -386,7 +379,7 @@ mod tests {
         let identity = Identity { epoch: i16::MAX - 1, ..first };
         driver.add(identity, 0).unwrap();
         let ending = driver.prepare(identity, MarkerKind::Commit).unwrap().unwrap();
-        assert_eq!(ending.marker_epoch(), i16::MAX);
+        assert_eq!(ending.identity.epoch + 1, i16::MAX);
         let next = driver.complete();
         assert_eq!(next.epoch, 0);
         assert_ne!(next.producer_id, first.producer_id);
