@@ -35,6 +35,13 @@ pub struct LogConfig {
     /// Synced bytes after which the positions up to which the log is known to be good are written down. Recovery after
     /// a crash scans no more than this and what was not synced. Default: 64 MiB.
     pub checkpoint_bytes: u64,
+    /// Time between two looks for what is to be deleted or compacted; `None` leaves that to
+    /// [`super::EmbeddedLog::clean`]. Default: 15 s.
+    pub clean_interval: Option<Duration>,
+    /// Memory for the keys of one compaction; a log with more keys takes several passes. Default: 64 MiB.
+    pub cleaner_memory_bytes: usize,
+    /// Bytes that compaction reads in a second; `None` is as fast as it can. Default: 100 MiB.
+    pub cleaner_bytes_per_second: Option<u64>,
 }
 
 impl Default for LogConfig {
@@ -46,6 +53,9 @@ impl Default for LogConfig {
             preallocate_bytes: 16 << 20,
             open_files_max: 512,
             checkpoint_bytes: 64 << 20,
+            clean_interval: Some(Duration::from_secs(15)),
+            cleaner_memory_bytes: 64 << 20,
+            cleaner_bytes_per_second: Some(100 << 20),
         }
     }
 }

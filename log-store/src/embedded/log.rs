@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     Durability, LogConfig,
     admin::EmbeddedAdmin,
+    cleaner::{self, CleanReport, Cleaner},
     consumer::EmbeddedConsumer,
     group::Groups,
     log_checkpoints::{
@@ -77,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
     pub(crate) groups: Groups,
     pub(crate) transactions: Arc<Transactions>,
+    pub(crate) cleaner: Arc<Cleaner>,
     /// One checkpoint at a time.
     checkpoint: Mutex<()>,
     lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
@@ -130,6 +132,7 @@ impl EmbeddedLog {
             topics: RwLock::new(topics),
             groups: Groups::default(),
             transactions,
+            cleaner: Arc::default(),
             checkpoint: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
@@ -137,6 +140,7 @@ impl EmbeddedLog {
             inner.cut_offsets_to_log_ends()?;
         }
         inner.checkpoint()?;
+        cleaner::start(&inner);
         if let Durability::Interval(interval) = inner.shared.config.durability {
             start_syncing(Arc::downgrade(&inner), interval);
         }
@@ -150,6 +154,17 @@ impl EmbeddedLog {
     /// [`Error::UnknownTopic`], or [`Error::Invalid`] for a bad setting: nothing is changed then.
     pub fn alter_topic(&self, topic: &TopicName, changes: &BTreeMap<String, Option<String>>) -> Result<()> {
         self.inner.alter_topic(topic, changes)
+    }
+
+    /// Deletes and compacts now what is due, in all partitions. A thread does so, too, every
+    /// [`LogConfig::clean_interval`].
+    ///
+    /// # Errors
+    ///
+    /// If files cannot be read or written. A partition that cannot be compacted is named in the program's log, and left
+    /// alone.
+    pub fn clean(&self) -> Result<CleanReport> {
+        self.inner.clean(true)
     }
 
     /// Syncs everything, writes down that the log was closed in order, and lets go of the directory. Whoever uses a
@@ -245,12 +260,13 @@ impl Inner {
         write_offsets(&*self.shared.directory, LOG_STARTS, &offsets)
     }
 
-    fn all_partitions(&self) -> Vec<Arc<Partition>> {
+    pub(crate) fn all_partitions(&self) -> Vec<Arc<Partition>> {
         self.topics.read().values().flat_map(|topic| topic.partitions.iter().cloned()).collect()
     }
 
     fn close(&self) -> Result<()> {
         let Some(_lock) = self.lock.lock().take() else { return Ok(()) };
+        self.cleaner.close();
         let closed = self.close_in_order();
         self.shared.end("the log was closed");
         self.shared.syncer.clear();

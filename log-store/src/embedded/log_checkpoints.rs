@@ -12,6 +12,8 @@ use crate::{
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 /// Per partition whose records were deleted from the front.
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
+/// Per compacted partition: everything before this offset was compacted.
+pub(crate) const CLEANER: &str = "cleaner-offset-checkpoint";
 /// There after a clean close.
 pub(crate) const CLEAN: &str = ".kafka_cleanshutdown";
 /// Identity of the log.

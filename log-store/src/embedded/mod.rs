@@ -3,6 +3,7 @@
 //! [`EmbeddedLog`] is the whole of it; the files are Apache Kafka's, byte for byte.
 
 mod admin;
+mod cleaner;
 mod config;
 mod consumer;
 mod consumer_watch;
@@ -21,5 +22,6 @@ mod topics;
 mod topics_file;
 mod transaction;
 
+pub use cleaner::CleanReport;
 pub use config::{Durability, LogConfig};
 pub use log::EmbeddedLog;

@@ -71,3 +71,8 @@ pub(crate) fn read(log: &EmbeddedLog, from: &TopicPartition) -> Vec<String> {
 pub(crate) fn at(offset: u64) -> StartAt {
     StartAt::Offset(Offset::new(offset))
 }
+
+/// How many cases a model test runs: `usual`, or what `MODEL_CASES` says for a longer run.
+pub(crate) fn cases(usual: u32) -> u32 {
+    std::env::var("MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}

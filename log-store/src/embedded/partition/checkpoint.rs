@@ -22,7 +22,7 @@ impl Partition {
     /// snapshot of the producers, all synced. Appends go on meanwhile.
     pub(crate) fn prepare_checkpoint(&self) -> Result<()> {
         let directory = &*self.shared.directory;
-        let (files, end) = {
+        let (files, end, has_new_names) = {
             let Slot::Open(log) = &mut *self.slot.lock() else { return Ok(()) };
             if log.log_end <= log.checkpointed {
                 return Ok(());
@@ -35,10 +35,16 @@ impl Partition {
             }
             // Last, so that nothing is forgotten if there was no space for the others.
             files.append(&mut log.unsynced);
-            (files, log.log_end)
+            (files, log.log_end, std::mem::take(&mut log.has_new_names))
         };
-        self.sync_files(files.iter().map(|file| &**file))?;
-        directory.sync_dir(&self.directory_name).map_err(|error| self.failure("sync", error))?;
+        let sync = || {
+            self.sync_files(files.iter().map(|file| &**file))?;
+            directory.sync_dir(&self.directory_name).map_err(|error| self.failure("sync", error))?;
+            // The partition's own name.
+            if has_new_names { directory.sync_dir("").map_err(|error| self.failure("sync", error)) } else { Ok(()) }
+        };
+        // What is in the files after a failed sync, nobody knows.
+        sync().inspect_err(|error| self.shared.poison(&error.to_string()))?;
         if let Slot::Open(log) = &mut *self.slot.lock() {
             log.recovery_point = log.recovery_point.max(end);
             log.checkpointed = end;

@@ -9,6 +9,7 @@
 
 mod append;
 mod checkpoint;
+mod clean;
 mod fetch;
 mod open;
 mod producers;
@@ -19,6 +20,7 @@ use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 
+pub(crate) use clean::{Source, Survey};
 pub(crate) use open::Known;
 
 use self::{producers::Producers, tail::Tail};

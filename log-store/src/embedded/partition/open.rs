@@ -7,7 +7,7 @@ use super::{Log, Partition, Producers, Tail};
 use crate::{
     Error, Offset, Result,
     embedded::{
-        segment::{Segment, recovery},
+        segment::{SWAP, Segment, recovery},
         storage::OpenMode,
     },
 };
@@ -60,11 +60,16 @@ impl Partition {
     fn find_files(&self) -> Result<(Vec<Segment>, Vec<Offset>)> {
         let directory = &*self.shared.directory;
         let failure = |operation, error| Error::io(operation, directory.locate(&self.directory_name), error);
-        let entries = match directory.list(&self.directory_name) {
+        let mut entries = match directory.list(&self.directory_name) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
             Err(error) => return Err(failure("list", error)),
         };
+        if entries.iter().any(|entry| entry.name.ends_with(SWAP)) {
+            let names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
+            self.resume_swaps(&names)?;
+            entries = directory.list(&self.directory_name).map_err(|error| failure("list", error))?;
+        }
         let (mut segments, mut snapshots) = (Vec::new(), Vec::new());
         for entry in entries {
             let path = format!("{}/{}", self.directory_name, entry.name);

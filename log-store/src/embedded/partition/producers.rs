@@ -37,6 +37,18 @@ impl Producers {
         let first = self.aborted.partition_point(|aborted| aborted.last < from);
         self.aborted[first..].iter().filter(move |aborted| aborted.first < to)
     }
+
+    /// Puts `aborted` in the place of the entries with markers in `range`: its segments were compacted.
+    pub(super) fn replace_aborted(&mut self, range: &std::ops::Range<Offset>, aborted: &[Aborted]) {
+        self.aborted.retain(|entry| !range.contains(&entry.last));
+        self.aborted.extend_from_slice(aborted);
+        self.aborted.sort_unstable_by_key(|entry| entry.last);
+    }
+
+    /// Forgets what lies before the log.
+    pub(super) fn forget_before(&mut self, offset: Offset) {
+        self.aborted.retain(|aborted| aborted.last >= offset);
+    }
 }
 
 impl Partition {
@@ -172,10 +184,20 @@ impl Partition {
         log_end: Offset,
     ) -> Result<Producers> {
         let directory = &*self.shared.directory;
-        // After a crash only what a checkpoint made durable counts: a later snapshot may have survived where the index of
-        // aborted transactions that belongs to it has not. And what was cut off will be written anew, with other contents.
-        let known_good = if self.known.is_clean { log_end } else { self.known.recovery_point.min(log_end) };
-        for stray in snapshots.extract_if(.., |at| *at > known_good).collect::<Vec<_>>() {
+        let (mut aborted, mut damaged) = (Vec::new(), None);
+        for segment in segments.iter() {
+            let (entries, is_whole) = transaction_index::read(directory, &segment.path("txnindex"))?;
+            aborted.extend(entries.into_iter().filter(|entry| entry.last >= segment.base));
+            if !is_whole {
+                damaged.get_or_insert(segment.base);
+            }
+        }
+        // What is behind the end was cut off, and will be written anew with other contents. After a crash only what is
+        // before the recovery point is sure to be synced: of batches behind it, the index may have lost an entry.
+        // And a damaged index is made anew from its batches.
+        let trusted = if self.known.is_clean { log_end } else { log_end.min(self.known.recovery_point) };
+        let trusted = damaged.map_or(trusted, |base| trusted.min(base));
+        for stray in snapshots.extract_if(.., |at| *at > trusted).collect::<Vec<_>>() {
             self.remove_snapshot(stray)?;
         }
         let mut from = segments.first().map_or(log_end, |segment| segment.base);
@@ -195,21 +217,25 @@ impl Partition {
                 }
             }
         }
-        let mut producers = Producers { states, aborted: Vec::new(), snapshots };
-        for segment in segments.iter() {
-            producers.aborted.extend(transaction_index::read(directory, &segment.path("txnindex"))?);
-        }
-        if from < log_end || producers.aborted.iter().any(|aborted| aborted.last >= from) {
-            self.replay_from(segments, &mut producers, from)?;
+        let mut producers = Producers { states, aborted, snapshots };
+        if from < log_end || damaged.is_some() || producers.aborted.iter().any(|aborted| aborted.last >= from) {
+            self.replay_from(segments, &mut producers, from, damaged.is_some())?;
         }
         Ok(producers)
     }
 
-    fn replay_from(&self, segments: &mut [Segment], producers: &mut Producers, from: Offset) -> Result<()> {
+    /// Takes in the batches from `from` on and makes the indexes of their segments anew.
+    fn replay_from(
+        &self,
+        segments: &mut [Segment],
+        producers: &mut Producers,
+        from: Offset,
+        is_damaged: bool,
+    ) -> Result<()> {
         let directory = &*self.shared.directory;
         let known = producers.aborted.len();
         producers.aborted.retain(|aborted| aborted.last < from);
-        let is_shorter = producers.aborted.len() < known;
+        let is_wrong = is_damaged || producers.aborted.len() < known;
         let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
         for segment in &mut segments[first..] {
             let path = segment.located(directory);
@@ -231,7 +257,7 @@ impl Partition {
                 return Err(malformed.at(path, scanned.position));
             }
             let first = producers.aborted.partition_point(|aborted| aborted.last < segment.base);
-            if first < producers.aborted.len() || is_shorter {
+            if first < producers.aborted.len() || is_wrong {
                 // Durable: from here on a snapshot may say that these batches need not be read again.
                 let bytes = transaction_index::encode(&producers.aborted[first..]);
                 write_atomically(directory, &segment.path("txnindex"), &bytes)?;

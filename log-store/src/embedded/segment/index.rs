@@ -73,6 +73,13 @@ impl<E: IndexEntry> Index<E> {
         Ok(index.last.as_ref().is_none_or(fits).then_some(index))
     }
 
+    /// Opens the file; it is about to be called otherwise.
+    pub(crate) fn take_path(&mut self, directory: &dyn Directory, path: String) -> Result<()> {
+        self.file(directory).map_err(|error| self.failure("open", directory, error))?;
+        self.path = path;
+        Ok(())
+    }
+
     /// The last entry.
     pub(crate) fn last(&self) -> Option<E> {
         self.last

@@ -24,12 +24,21 @@ pub(crate) const RELATIVE_MAX: u64 = i32::MAX as u64;
 /// Fewest bytes that are preallocated at a time.
 const PREALLOCATED_MIN: u64 = 16 << 10;
 
+/// Behind the names of files that compaction is writing.
+pub(crate) const CLEANED: &str = ".cleaned";
+/// Behind the names of files that are complete and on their way to replace others.
+pub(crate) const SWAP: &str = ".swap";
+
 /// A segment of a partition. Whoever has `&mut` is its only writer.
 pub(crate) struct Segment {
     pub(crate) base: Offset,
     /// Bytes of whole batches. The file may be longer: preallocated, or with a torn batch behind.
     pub(crate) size_bytes: u64,
     directory_name: Arc<str>,
+    /// Behind the names of its files while compaction makes it.
+    suffix: &'static str,
+    /// Its files stay open: their names are being changed.
+    is_pinned: bool,
     file: Option<Arc<dyn SegmentFile>>,
     allocated_bytes: u64,
     indexes: Option<Indexes>,
@@ -48,7 +57,17 @@ struct Indexes {
 impl Segment {
     /// A new segment: its file is created, and survives a power cut once its directory is synced.
     pub(crate) fn create(directory: &dyn Directory, directory_name: &Arc<str>, base: Offset) -> Result<Self> {
-        let mut segment = Segment::existing(directory_name, base, 0);
+        Segment::existing(directory_name, base, 0).make(directory)
+    }
+
+    /// A new segment that is to replace others, under names of its own until [`Segment::take_names`].
+    pub(crate) fn create_cleaned(directory: &dyn Directory, directory_name: &Arc<str>, base: Offset) -> Result<Self> {
+        let segment = Segment::existing(directory_name, base, 0);
+        Segment { suffix: CLEANED, is_pinned: true, ..segment }.make(directory)
+    }
+
+    fn make(self, directory: &dyn Directory) -> Result<Self> {
+        let mut segment = self;
         let path = segment.path("log");
         let create = || {
             let file = directory.open(&path, OpenMode::Create)?;
@@ -58,7 +77,7 @@ impl Segment {
         let file = create().map_err(|error| Error::io("create", directory.locate(&path), error))?;
         segment.file = Some(file);
         segment.indexes = Some(segment.empty_indexes());
-        segment.largest = Some(TimeEntry { timestamp: NO_TIMESTAMP, offset: base });
+        segment.largest = Some(TimeEntry { timestamp: NO_TIMESTAMP, offset: segment.base });
         Ok(segment)
     }
 
@@ -68,6 +87,8 @@ impl Segment {
             base,
             size_bytes,
             directory_name: Arc::clone(directory_name),
+            suffix: "",
+            is_pinned: false,
             file: None,
             allocated_bytes: size_bytes,
             indexes: None,
@@ -79,7 +100,7 @@ impl Segment {
 
     /// Name of one of its files below the root.
     pub(crate) fn path(&self, extension: &str) -> String {
-        format!("{}/{:020}.{extension}", self.directory_name, self.base.value())
+        format!("{}/{:020}.{extension}{}", self.directory_name, self.base.value(), self.suffix)
     }
 
     /// Full name of the file of batches, for messages.
@@ -241,11 +262,32 @@ impl Segment {
 
     /// Closes its files until they are needed again.
     pub(crate) fn release(&mut self) {
+        if self.is_pinned {
+            return;
+        }
         self.file = None;
         if let Some(indexes) = &mut self.indexes {
             indexes.offsets.release();
             indexes.times.release();
         }
+    }
+
+    /// From now on its files are about to get the names of an ordinary segment. They are opened under the old ones, and
+    /// stay open until it is unpinned.
+    pub(crate) fn take_names(&mut self, directory: &dyn Directory) -> Result<()> {
+        self.file(directory)?;
+        self.suffix = "";
+        let (offsets, times) = (self.path("index"), self.path("timeindex"));
+        if let Some(indexes) = &mut self.indexes {
+            indexes.offsets.take_path(directory, offsets)?;
+            indexes.times.take_path(directory, times)?;
+        }
+        Ok(())
+    }
+
+    /// Its files have their names.
+    pub(crate) fn unpin(&mut self) {
+        self.is_pinned = false;
     }
 
     /// Opens the indexes with their entries before `offset`; `None` if there is none, or no usable index. After a crash

@@ -12,22 +12,23 @@ use crate::{
 pub(crate) const ENTRY_BYTES: usize = 2 + 4 * 8;
 const VERSION: i16 = 0;
 
-/// Reads the entries of a file. One that is damaged ends them.
-pub(crate) fn read(directory: &dyn Directory, path: &str) -> Result<Vec<Aborted>> {
+/// Reads the entries of a file, and whether they are all of it: one that is damaged (or zeros, which a power cut can
+/// leave at the end) ends them.
+pub(crate) fn read(directory: &dyn Directory, path: &str) -> Result<(Vec<Aborted>, bool)> {
     let bytes = read_small(directory, path)?.unwrap_or_default();
     let mut entries: Vec<Aborted> = Vec::with_capacity(bytes.len() / ENTRY_BYTES);
     for entry in bytes.chunks_exact(ENTRY_BYTES).map_while(decode) {
-        // What a crash has lost may read as zeros, which look like an entry.
-        let follows = entries.last().is_none_or(|before| before.last < entry.last);
-        if !follows || entry.last <= entry.first {
+        // Markers rise, and come after their data.
+        if entry.first >= entry.last || entries.last().is_some_and(|before| before.last >= entry.last) {
             break;
         }
         entries.push(entry);
     }
-    if entries.len() * ENTRY_BYTES != bytes.len() {
+    let is_whole = entries.len() * ENTRY_BYTES == bytes.len();
+    if !is_whole {
         tracing::warn!(file = %directory.locate(path).display(), "an index of aborted transactions has a damaged end");
     }
-    Ok(entries)
+    Ok((entries, is_whole))
 }
 
 /// The bytes of entries.
@@ -80,14 +81,15 @@ mod tests {
         let directory = MemoryDirectory::new();
         write(&directory, "a", 0, &[aborted(0), aborted(10)]).unwrap();
         write(&directory, "a", 1, &[aborted(20), aborted(30)]).unwrap();
-        assert_eq!(read(&directory, "a").unwrap(), [aborted(0), aborted(20), aborted(30)]);
+        assert_eq!(read(&directory, "a").unwrap(), (vec![aborted(0), aborted(20), aborted(30)], true));
         let file = directory.open("a", OpenMode::Existing).unwrap();
         assert_eq!(file.len().unwrap(), 3 * 34);
         file.truncate(3 * 34 - 1).unwrap();
-        assert_eq!(read(&directory, "a").unwrap(), [aborted(0), aborted(20)]);
-        assert_eq!(read(&directory, "no such file").unwrap(), []);
-        file.truncate(4 * 34).unwrap();
-        file.write_at(2 * 34, &[0; 2 * 34]).unwrap();
-        assert_eq!(read(&directory, "a").unwrap(), [aborted(0), aborted(20)]);
+        assert_eq!(read(&directory, "a").unwrap(), (vec![aborted(0), aborted(20)], false));
+        assert_eq!(read(&directory, "no such file").unwrap(), (vec![], true));
+        // Zeros are no entries.
+        file.truncate(0).unwrap();
+        file.truncate(2 * 34).unwrap();
+        assert_eq!(read(&directory, "a").unwrap(), (vec![], false));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Every file has two states: what readers see, and what a power cut is sure to leave. A sync makes the second equal to
 //! the first. [`MemoryDirectory::crash`] makes a new tree out of them: each page that was not synced is kept, lost,
-//! torn in the middle or zeroed as a seed says, and so is each name that was created, renamed or removed. The same seed
+//! torn in the middle or zeroed as a seed says, and each name that was created, renamed (at once, as file systems do it)
+//! or removed is kept or lost. The same seed
 //! gives the same image.
 
 use std::{
@@ -116,11 +117,18 @@ impl MemoryDirectory {
                 after.directories.retain(|other| other != path && !is_below(other, path));
             }
         }
+        let mut renames: BTreeMap<*const Mutex<Contents>, bool> = BTreeMap::new();
         let names: BTreeSet<&String> = tree.files.keys().chain(tree.durable_files.keys()).collect();
         for path in names {
             let (now, before) = (tree.files.get(path), tree.durable_files.get(path));
             let unchanged = matches!((now, before), (Some(a), Some(b)) if Arc::ptr_eq(a, b));
-            let chosen = if unchanged || keeps(&mut random) { now } else { before };
+            let is_new = unchanged
+                || match tree.renamed(path) {
+                    // Both names change, or neither does.
+                    Some(file) => *renames.entry(file).or_insert_with(|| keeps(&mut random)),
+                    None => keeps(&mut random),
+                };
+            let chosen = if is_new { now } else { before };
             let home_survives = parent(path).is_empty() || after.directories.contains(parent(path));
             if let Some(contents) = chosen.filter(|_| home_survives) {
                 let bytes = contents.lock().after_crash(plan, &mut random);
@@ -189,6 +197,16 @@ impl Contents {
 }
 
 impl Tree {
+    /// The file that has left this name, or come to it, by a rename which is not durable yet.
+    fn renamed(&self, path: &str) -> Option<*const Mutex<Contents>> {
+        let is_elsewhere = |file: &Arc<Mutex<Contents>>, names: &BTreeMap<String, Arc<Mutex<Contents>>>| {
+            names.iter().any(|(name, other)| name != path && Arc::ptr_eq(file, other))
+        };
+        let came = self.files.get(path).filter(|file| is_elsewhere(file, &self.durable_files));
+        let left = || self.durable_files.get(path).filter(|file| is_elsewhere(file, &self.files));
+        came.or_else(left).map(Arc::as_ptr)
+    }
+
     fn not_found(path: &str) -> io::Error {
         io::Error::new(io::ErrorKind::NotFound, format!("no {path:?} in memory"))
     }

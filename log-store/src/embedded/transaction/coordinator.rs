@@ -24,6 +24,13 @@ pub(crate) struct Identity {
     pub(crate) epoch: i16,
 }
 
+impl Identity {
+    /// Epoch of the markers that end a transaction with data of this identity: it fences them.
+    pub(crate) fn marker_epoch(self) -> i16 {
+        self.epoch + 1
+    }
+}
+
 /// A transaction that is being ended: its markers are to be written, then [`Coordinator::complete`] called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
@@ -138,9 +145,7 @@ impl Coordinator {
                 known.state = State::Ongoing { since_ms: now_ms, partitions: BTreeSet::from([partition.clone()]) };
                 Ok(())
             }
-            State::Ending => Err(Error::Invalid(format!(
-                "transaction of {transactional_id:?} is being ended: nothing can be added to it"
-            ))),
+            State::Ending => Err(over(transactional_id, identity)),
         }
     }
 
@@ -160,9 +165,7 @@ impl Coordinator {
         let known = self.owned(transactional_id, identity)?;
         match (&known.state, id) {
             (State::Ongoing { .. }, Some(id)) => Ok(Some(end(&id, known, kind))),
-            (State::Ending, _) => {
-                Err(Error::Invalid(format!("transaction of {transactional_id:?} is being ended already")))
-            }
+            (State::Ending, _) => Err(over(transactional_id, identity)),
             _ => Ok(None),
         }
     }
@@ -228,6 +231,12 @@ impl Coordinator {
             None => Err(fenced(-1)),
         }
     }
+}
+
+/// A producer does one thing at a time: if its transaction is being ended, somebody else does that.
+fn over(transactional_id: &str, identity: Identity) -> Error {
+    let current = identity.marker_epoch();
+    Error::ProducerFenced { transactional_id: transactional_id.to_owned(), ours: identity.epoch, current }
 }
 
 fn end(id: &Arc<str>, known: &mut Transactional, kind: MarkerKind) -> Ending {
@@ -309,7 +318,7 @@ mod tests {
             assert_eq!(identity.epoch, epoch);
             driver.add(identity, 0).unwrap();
             let ending = driver.prepare(identity, kind).unwrap().unwrap();
-            assert_eq!((ending.kind, ending.identity.epoch + 1), (kind, epoch + 1));
+            assert_eq!((ending.kind, ending.identity.marker_epoch()), (kind, epoch + 1));
             let next = driver.complete();
             assert!(is_fenced(driver.add(identity, 0)), "a late write joins nothing");
             identity = next;
@@ -379,7 +388,7 @@ mod tests {
         let identity = Identity { epoch: i16::MAX - 1, ..first };
         driver.add(identity, 0).unwrap();
         let ending = driver.prepare(identity, MarkerKind::Commit).unwrap().unwrap();
-        assert_eq!(ending.identity.epoch + 1, i16::MAX);
+        assert_eq!(ending.identity.marker_epoch(), i16::MAX);
         let next = driver.complete();
         assert_eq!(next.epoch, 0);
         assert_ne!(next.producer_id, first.producer_id);

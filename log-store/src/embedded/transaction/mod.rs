@@ -213,7 +213,9 @@ impl Inner {
             },
         };
         let written = ending.partitions.iter().try_for_each(|name| match self.partition(name) {
-            Ok(partition) => write_marker(&partition, ending.identity, ending.kind),
+            Ok(partition) => {
+                write_marker(&partition, ending.identity.producer_id, ending.identity.marker_epoch(), ending.kind)
+            }
             // It was deleted in between.
             Err(_) => Ok(()),
         });
@@ -257,9 +259,9 @@ impl Inner {
     }
 }
 
-fn write_marker(partition: &Arc<Partition>, data: Identity, kind: MarkerKind) -> Result<()> {
+fn write_marker(partition: &Arc<Partition>, producer_id: i64, epoch: i16, kind: MarkerKind) -> Result<()> {
     let marker = Marker { kind, coordinator_epoch: 0 };
-    match partition.append(batch::marker(data.producer_id, data.epoch + 1, now_ms(), marker)) {
+    match partition.append(batch::marker(producer_id, epoch, now_ms(), marker)) {
         Ok(_) | Err(Error::UnknownTopic { .. }) => Ok(()),
         Err(error) => Err(error),
     }
@@ -287,7 +289,7 @@ pub(crate) fn finish_earlier<'a>(
             let identity = Identity { producer_id, epoch };
             let kind = if recovered.committed.contains_key(&identity) { MarkerKind::Commit } else { MarkerKind::Abort };
             tracing::info!(partition = %partition.id, producer_id, epoch, ?kind, "ending a transaction of an earlier run");
-            write_marker(partition, identity, kind)?;
+            write_marker(partition, producer_id, identity.marker_epoch(), kind)?;
         }
     }
     Ok(kept)
