@@ -327,7 +327,12 @@ impl World {
 
     /// A reader that follows sees nothing that is not committed by then.
     fn look(&mut self) {
-        while let Ok(Polled::Batch(batch)) = self.reader.poll(Duration::ZERO) {
+        loop {
+            let batch = match self.reader.poll(Duration::ZERO) {
+                Ok(Polled::Batch(batch)) => batch,
+                Ok(_) | Err(Error::Poisoned { .. } | Error::Io { .. }) => return,
+                Err(error) => panic!("a reader is refused: {error}"),
+            };
             let mut cursor = batch.cursor();
             while let Some(record) = cursor.advance().unwrap() {
                 let value = String::from_utf8(cursor.view(&record).value.unwrap().to_vec()).unwrap();
