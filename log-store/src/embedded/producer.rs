@@ -1,11 +1,18 @@
 //! A producer of the embedded log: one open batch for each partition, appended when it is full.
+//!
+//! Outside a transaction, a batch that found no space on the disk stays, and the next call tries it again: nothing that
+//! was sent is lost in silence, and nothing comes twice. In a transaction a failed append leaves only the abort.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Durability, log::Inner, partition::Partition, producer_state::advance, transaction::Session};
+use bytes::BytesMut;
+
+use super::{
+    Durability, log::Inner, log_shared::now_ms, partition::Partition, producer_state::advance, transaction::Session,
+};
 use crate::{
-    Error, Offset, RecordView, Result, TopicPartition,
-    batch::{BatchBuilder, Compression, MarkerKind, ProducerStamp},
+    Error, NO_TIMESTAMP, Offset, RecordView, Result, TopicConfig, TopicPartition,
+    batch::{BatchBuilder, Compression, MarkerKind, ProducerStamp, TimestampType},
     client::{CommittedOffset, GroupMetadata, PartitionHandle, Producer, ProducerConfig},
 };
 
@@ -20,16 +27,47 @@ pub(crate) struct EmbeddedProducer {
 struct Target {
     partition: Arc<Partition>,
     builder: BatchBuilder,
-    compression: Compression,
-    /// Bytes at which the open batch is appended.
-    full_bytes: usize,
-    /// The topic's limit of a batch, and so of a record.
-    bytes_max: usize,
+    /// A finished batch that could not be appended yet.
+    waiting: Option<BytesMut>,
+    limits: Limits,
     acknowledged: Option<Offset>,
     /// Sequence number of the next record, under the producer's identity.
     sequence: i32,
     /// Part of the open transaction.
     is_added: bool,
+}
+
+/// What the topic's settings allow, looked up for each batch: they may change while running.
+struct Limits {
+    compression: Compression,
+    /// Bytes at which the open batch is appended.
+    full_bytes: usize,
+    /// The topic's limit of a batch, and so of a record.
+    bytes_max: usize,
+    timestamp_min: i64,
+    timestamp_max: i64,
+}
+
+impl Limits {
+    fn new(topic: &TopicConfig, producer: &ProducerConfig) -> Self {
+        let bytes_max = topic.message_bytes_max as usize;
+        let millis = |limit: Duration| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+        let is_checked = topic.timestamp_type == TimestampType::CreateTime;
+        let before = topic.timestamp_before_max.filter(|_| is_checked);
+        let after = topic.timestamp_after_max.filter(|_| is_checked);
+        Limits {
+            compression: topic.compression.unwrap_or(producer.compression),
+            full_bytes: producer.batch_bytes.min(bytes_max),
+            bytes_max,
+            timestamp_min: before.map_or(i64::MIN, |before| now_ms().saturating_sub(millis(before))),
+            timestamp_max: after.map_or(i64::MAX, |after| now_ms().saturating_add(millis(after))),
+        }
+    }
+
+    #[inline]
+    fn allow(&self, timestamp: i64) -> bool {
+        (self.timestamp_min <= timestamp && timestamp <= self.timestamp_max) || timestamp == NO_TIMESTAMP
+    }
 }
 
 impl EmbeddedProducer {
@@ -38,14 +76,17 @@ impl EmbeddedProducer {
         EmbeddedProducer { log, config, session, targets: Vec::new(), handles: HashMap::new() }
     }
 
-    /// Appends the open batch of a target.
+    /// Appends what a target holds: first a batch that waits, then the open one.
     fn append(&mut self, target: usize) -> Result<()> {
         self.try_append(target).inspect_err(|_| self.session.fail())
     }
 
-    fn try_append(&mut self, target: usize) -> Result<()> {
-        let target = &mut self.targets[target];
-        let count = target.builder.count();
+    fn try_append(&mut self, index: usize) -> Result<()> {
+        let should_wait = self.append_waiting(index)?;
+        let target = &mut self.targets[index];
+        if target.builder.is_empty() {
+            return if should_wait { self.log.sync() } else { Ok(()) };
+        }
         let is_transactional = self.session.is_inside();
         if is_transactional && !target.is_added {
             self.session.add(&target.partition.id)?;
@@ -57,14 +98,50 @@ impl EmbeddedProducer {
             sequence: target.sequence,
             is_transactional,
         });
-        let batch = target.builder.finish(stamp, target.compression);
-        let appended = target.partition.append(batch)?;
-        target.sequence = advance(target.sequence, count);
+        target.sequence = advance(target.sequence, target.builder.count());
+        target.waiting = Some(target.builder.finish(stamp, target.limits.compression));
+        target.limits = Limits::new(&target.partition.config(), &self.config);
+        if self.append_waiting(index)? || should_wait { self.log.sync() } else { Ok(()) }
+    }
+
+    /// Appends the finished batch of a target, if there is one. True if so much is unsynced that a sync is due.
+    fn append_waiting(&mut self, index: usize) -> Result<bool> {
+        let target = &mut self.targets[index];
+        let Some(batch) = &mut target.waiting else { return Ok(false) };
+        let appended = target.partition.append_from(batch)?;
+        target.waiting = None;
         target.acknowledged = Some(appended.next);
-        if appended.should_wait {
-            self.log.sync()?;
+        Ok(appended.should_wait)
+    }
+
+    #[cold]
+    fn refuse_timestamp(&mut self, index: usize, timestamp: i64) -> Result<()> {
+        let target = &mut self.targets[index];
+        // The limits are as old as the open batch, and the clock has gone on.
+        target.limits = Limits::new(&target.partition.config(), &self.config);
+        if target.limits.allow(timestamp) {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::Invalid(format!(
+            "{}: timestamp {timestamp} is not between {} and {}; see message.timestamp.before.max.ms and \
+             message.timestamp.after.max.ms of the topic",
+            target.partition.id, target.limits.timestamp_min, target.limits.timestamp_max
+        )))
+    }
+
+    /// Appends the open batch, so that `record` fits into the next one.
+    #[cold]
+    fn make_room(&mut self, index: usize, record: &RecordView<'_>) -> Result<()> {
+        self.append(index)?;
+        let target = &self.targets[index];
+        let len = target.builder.len_bytes_with(record);
+        if len <= target.limits.bytes_max {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "{}: record of up to {len} bytes with its batch is larger than max.message.bytes, {}",
+            target.partition.id, target.limits.bytes_max
+        )))
     }
 
     fn end(&mut self, kind: MarkerKind) -> Result<()> {
@@ -77,12 +154,7 @@ impl EmbeddedProducer {
     }
 
     fn append_all(&mut self) -> Result<()> {
-        for target in 0..self.targets.len() {
-            if !self.targets[target].builder.is_empty() {
-                self.append(target)?;
-            }
-        }
-        Ok(())
+        (0..self.targets.len()).try_for_each(|target| self.append(target))
     }
 }
 
@@ -92,15 +164,12 @@ impl Producer for EmbeddedProducer {
             return Ok(*handle);
         }
         let partition = self.log.partition(to)?;
-        let settings = partition.config();
-        let bytes_max = settings.message_bytes_max as usize;
         let handle = PartitionHandle(u32::try_from(self.targets.len()).expect("fewer than 4 billion partitions"));
         self.targets.push(Target {
-            compression: settings.compression.unwrap_or(self.config.compression),
+            limits: Limits::new(&partition.config(), &self.config),
             partition,
             builder: BatchBuilder::new(),
-            full_bytes: self.config.batch_bytes.min(bytes_max),
-            bytes_max,
+            waiting: None,
             acknowledged: None,
             sequence: 0,
             is_added: false,
@@ -115,20 +184,12 @@ impl Producer for EmbeddedProducer {
             return Err(self.session.refusal());
         }
         let index = to.0 as usize;
-        let target = &mut self.targets[index];
-        let mut len = target.builder.len_bytes_with(&record);
-        if len > target.full_bytes {
-            if !target.builder.is_empty() {
-                self.append(index)?;
-                len = self.targets[index].builder.len_bytes_with(&record);
-            }
-            let target = &self.targets[index];
-            if len > target.bytes_max {
-                return Err(Error::Invalid(format!(
-                    "{}: record of up to {len} bytes with its batch is larger than max.message.bytes, {}",
-                    target.partition.id, target.bytes_max
-                )));
-            }
+        if !self.targets[index].limits.allow(record.timestamp) {
+            self.refuse_timestamp(index, record.timestamp)?;
+        }
+        let target = &self.targets[index];
+        if target.builder.len_bytes_with(&record) > target.limits.full_bytes {
+            self.make_room(index, &record)?;
         }
         self.targets[index].builder.append(record)
     }
@@ -152,6 +213,7 @@ impl Producer for EmbeddedProducer {
         self.session.init()?;
         for target in &mut self.targets {
             target.builder.clear();
+            target.waiting = None;
             target.sequence = 0;
             target.is_added = false;
         }
@@ -174,6 +236,7 @@ impl Producer for EmbeddedProducer {
     fn abort(&mut self) -> Result<()> {
         for target in &mut self.targets {
             target.builder.clear();
+            target.waiting = None;
         }
         self.end(MarkerKind::Abort)
     }

@@ -106,6 +106,31 @@ fn a_full_disk_refuses_the_append_and_takes_the_next_one_once_there_is_space() {
 }
 
 #[test]
+fn what_found_no_space_is_tried_again_and_comes_once() {
+    let directory = MemoryDirectory::new();
+    let config = LogConfig { preallocate_bytes: 0, ..LogConfig::default() };
+    let log = EmbeddedLog::open_in(Arc::new(directory.clone()), config).unwrap();
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    let mut producer = log.producer(&ProducerConfig { batch_bytes: 200, ..ProducerConfig::default() }).unwrap();
+    let handle = producer.open(&t).unwrap();
+    let mut sent = Vec::new();
+    for number in 0..100 {
+        // The disk is full for a while, with half a batch written each time.
+        let capacity_bytes = (20..60).contains(&number).then_some(3_000);
+        directory.set_faults(Faults { capacity_bytes, ..Faults::default() });
+        let value = number.to_string();
+        match producer.send(handle, RecordView::new(number, None, Some(value.as_bytes()))) {
+            Ok(()) => sent.push(value),
+            Err(error) => assert!(error.is_storage_full(), "{error}"),
+        }
+    }
+    assert!(sent.len() < 100, "the disk was full");
+    producer.flush().unwrap();
+    assert_eq!(read(&log, &t), sent);
+}
+
+#[test]
 fn a_failed_write_ends_the_log_and_leaves_nothing_half_written() {
     let directory = MemoryDirectory::new();
     let log = open_in(&directory);

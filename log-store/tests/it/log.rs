@@ -220,6 +220,25 @@ fn a_record_beyond_the_limit_is_refused_alone() {
 }
 
 #[test]
+fn a_timestamp_that_the_topic_does_not_allow_is_refused() {
+    let log = open_in(&MemoryDirectory::new());
+    create(&log, "t", 1, &[("message.timestamp.before.max.ms", "60000")]);
+    create(&log, "any", 1, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
+    let mut producer = producer(&log);
+    let (strict, any) = (producer.open(&partition("t", 0)).unwrap(), producer.open(&partition("any", 0)).unwrap());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    for (timestamp, is_allowed) in
+        [(now, true), (now - 50_000, true), (now - 70_000, false), (now + 3_000_000, true), (now + 4_000_000, false)]
+    {
+        let sent = producer.send(strict, RecordView::new(timestamp, None, None));
+        assert_eq!(sent.is_ok(), is_allowed, "{} ms from now: {sent:?}", timestamp - now);
+        producer.send(any, RecordView::new(timestamp, None, None)).unwrap();
+    }
+    // A record without a timestamp is not judged by it.
+    producer.send(strict, RecordView::new(log_store::NO_TIMESTAMP, None, None)).unwrap();
+}
+
+#[test]
 fn a_sync_of_one_serves_all_who_wait() {
     let directory = MemoryDirectory::new();
     let log = open_in(&directory);

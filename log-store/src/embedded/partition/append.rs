@@ -34,26 +34,31 @@ impl Partition {
     /// If the disk is full nothing was appended and a later append may succeed. After any other failure of a write the
     /// log is poisoned.
     pub(crate) fn append(self: &Arc<Self>, mut batches: BytesMut) -> Result<Appended> {
+        self.append_from(&mut batches)
+    }
+
+    /// As [`Partition::append`]; after an error `batches` can be given again.
+    pub(crate) fn append_from(self: &Arc<Self>, batches: &mut BytesMut) -> Result<Appended> {
         self.shared.check()?;
         let config = self.config();
         let size = batches.len();
         let appended = {
             let mut log = self.log()?;
-            let headers = place(&mut batches, &log, &config)?;
-            if let Verdict::Duplicate { first, last } = self.check_producers(&log, &batches, &headers)? {
+            let headers = place(batches, &log, &config)?;
+            if let Verdict::Duplicate { first, last } = self.check_producers(&log, batches, &headers)? {
                 return Ok(Appended { base: first, next: last.next(), should_wait: false });
             }
             log.is_ended = false;
             self.note_open_files(&mut log);
-            self.write(&mut log, &config, &batches, &headers)?;
+            self.write(&mut log, &config, batches, &headers)?;
             let base = log.log_end;
             let next = headers.last().map_or(base, BatchHeader::next_offset);
             log.log_end = next;
             // The batches are in the file, so what follows from them must be, too.
-            self.follow_producers(&mut log, &batches, &headers).inspect_err(|error| {
+            self.follow_producers(&mut log, batches, &headers).inspect_err(|error| {
                 self.shared.poison(&error.to_string());
             })?;
-            log.tail.push(Chunk { base, next, bytes: compact(batches) });
+            log.tail.push(Chunk { base, next, bytes: compact(batches.split()) });
             let newly = !std::mem::replace(&mut log.is_dirty, true);
             // Under the lock: whoever sees this partition dirty must find it in the list of the next sync.
             let should_wait = self.shared.syncer.note(&self.shared.config, self, newly, size as u64);
