@@ -14,19 +14,19 @@ use streams_tests::{Counts, count_words, example, repository, source_files};
 use tempfile::TempDir;
 
 /// A finished run: the words it showed, its summary, what it said.
-struct Run {
-    counts: Counts,
+pub(crate) struct Run {
+    pub(crate) counts: Counts,
     summary: Value,
 }
 
-fn word_count(data: &Path, args: &[&str]) -> Command {
+pub(crate) fn word_count(data: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(example("word-count"));
     command.arg("--data").arg(data).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 /// Runs to the end and reads all counts.
-fn run(data: &Path, args: &[&str]) -> Run {
+pub(crate) fn run(data: &Path, args: &[&str]) -> Run {
     let output = word_count(data, &["--top", "100000000", "--json"]).args(args).output().expect("it starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{stderr}", output.status);
@@ -56,13 +56,13 @@ fn failed(output: &Output) -> String {
     stderr
 }
 
-fn file(folder: &TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+pub(crate) fn file(folder: &TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
     let path = folder.path().join(name);
     fs::write(&path, text).expect("a file");
     path
 }
 
-fn text_of(path: &Path) -> &str {
+pub(crate) fn text_of(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 

@@ -293,12 +293,14 @@ fn files_are_dumped_in_kafkas_words() {
         .success();
     let file = log.path().join("clicks-0/00000000000000000000.log");
     let dumped = log.out(&format!("dump {} --records --values", file.display()));
-    let expected = "baseOffset: 0 lastOffset: 1 count: 2 baseSequence: -1 lastSequence: -1 producerId: -1 producerEpoch: \
-                    -1 partitionLeaderEpoch: 0 isTransactional: false isControl: false deleteHorizonMs: none position: \
+    let expected = "baseOffset: 0 lastOffset: 1 count: 2 baseSequence: 0 lastSequence: 1 producerId: 0 producerEpoch: \
+                    0 partitionLeaderEpoch: 0 isTransactional: false isControl: false deleteHorizonMs: none position: \
                     0 CreateTime: 42 size: ";
     assert!(dumped.contains(expected), "{dumped}");
     assert!(
-        dumped.contains("| offset: 1 CreateTime: 42 keySize: 1 valueSize: 1 headerKeys: [] key: k payload: w"),
+        dumped.contains(
+            "| offset: 1 CreateTime: 42 keySize: 1 valueSize: 1 sequence: 1 headerKeys: [] key: k payload: w"
+        ),
         "{dumped}"
     );
     let objects = log.json(&format!("dump {} --values", file.display()));
