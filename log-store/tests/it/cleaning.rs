@@ -58,7 +58,8 @@ fn table(log: &EmbeddedLog, of: &TopicPartition) -> (BTreeMap<String, String>, u
             }
         }
     }
-    assert_eq!(consumer.position(of), Some(end));
+    // Further, if others write meanwhile.
+    assert!(consumer.position(of) >= Some(end));
     (table, count)
 }
 

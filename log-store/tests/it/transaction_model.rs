@@ -2,6 +2,19 @@
 //!
 //! What was acknowledged is there, once and in order; what was aborted is never seen by a reader of committed records;
 //! nothing else appears; a transaction whose commit failed is all there or not at all, offsets included.
+//!
+//! The tests are alive: each of these mutants was made by hand, one at a time, and each made at least one test fail. Those
+//! of compaction and recovery die in `cleaning_changes_nothing_that_is_true`, the others here or in `transactions`.
+//!
+//! * The decision is written before the data is synced; it is not synced itself.
+//! * Opening aborts what the decisions call committed; it commits what they do not mention.
+//! * A producer with an older epoch may add partitions to the transaction; one with a failed send may commit.
+//! * Readers are not told of aborted transactions; the last stable offset is the log end.
+//! * Offsets of a group count when they are sent.
+//! * After a crash, snapshots of producers behind the recovery point are believed; the index of aborted transactions
+//!   that opening rebuilds is not durable.
+//! * Compaction leaves the old segments beside the new one; opening forgets a swap that a crash interrupted; aborted
+//!   records count as the last of their key.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
