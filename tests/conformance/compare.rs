@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::case::{Case, Failure, Observed, Sent, StoreRows};
+use crate::{
+    case::{Case, Failure, Observed, Sent, StoreRows},
+    stores,
+};
 
 /// Lines shown before the first difference of two lists, and after it.
 const CONTEXT: usize = 3;
@@ -151,13 +154,16 @@ fn compare_changelogs(all: &mut Vec<String>, expect: &[Sent], got: &[Sent]) {
 }
 
 fn compare_stores(all: &mut Vec<String>, title: &str, expect: &StoreRows, got: &StoreRows) {
-    if expect.kind != got.kind {
+    let Some(got) = stores::shaped_as(&expect.kind, got) else {
         all.push(format!("{title} is of kind {}, expected {}", got.kind, expect.kind));
-    } else if sorted(&expect.rows) != sorted(&got.rows) {
-        let lines = |store: &StoreRows| -> Vec<String> {
-            sorted(&store.rows).iter().map(|row| Value::from(row.clone()).to_string()).collect()
-        };
-        all.push(lists(title, &lines(expect), &lines(got)));
+        return;
+    };
+    let lines = |store: &StoreRows| -> Vec<String> {
+        sorted(&store.rows).iter().map(|row| Value::from(row.clone()).to_string()).collect()
+    };
+    let (expect, got) = (lines(expect), lines(&got));
+    if expect != got {
+        all.push(lists(title, &expect, &got));
     }
 }
 

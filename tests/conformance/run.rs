@@ -50,7 +50,7 @@ pub(crate) fn run(case: &Case) -> Observed {
             return seen;
         }
     }
-    seen.stores = Some(stores::contents(&driver, case, &seen));
+    seen.stores = Some(stores::contents(&driver));
     seen.dropped_records = Some(driver.dropped_records());
     seen
 }

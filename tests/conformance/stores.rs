@@ -6,14 +6,11 @@ use log_store::Headers;
 use serde_json::{Value, json};
 use streams_core::{
     serde::Windowed,
-    state::{KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, WindowStore},
+    state::{KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore},
     testing::TopologyTestDriver,
 };
 
-use crate::{
-    case::{Case, Observed, StoreRows},
-    functions::Text,
-};
+use crate::{case::StoreRows, functions::Text};
 
 /// A value of a store, as a row shows it.
 trait Cell: Clone + Send + 'static {
@@ -34,36 +31,48 @@ impl Cell for i64 {
 
 type Row = Vec<Value>;
 
-/// Rows of all stores.
-pub(crate) fn contents(driver: &TopologyTestDriver, case: &Case, _seen: &Observed) -> BTreeMap<String, StoreRows> {
-    let keeps_headers = case.config.get("dsl.store.format").is_some_and(|format| format == "HEADERS");
-    driver.store_names().into_iter().map(|name| (name.clone(), rows(driver, &name, keeps_headers))).collect()
+/// Rows of all stores, with all that is known of them: [`shaped_as`] leaves out what a kind of the JVM does not show.
+pub(crate) fn contents(driver: &TopologyTestDriver) -> BTreeMap<String, StoreRows> {
+    driver.store_names().into_iter().map(|name| (name.clone(), rows(driver, &name))).collect()
 }
 
-fn rows(driver: &TopologyTestDriver, name: &str, keeps_headers: bool) -> StoreRows {
+fn rows(driver: &TopologyTestDriver, name: &str) -> StoreRows {
     let found = timestamped::<Text>(driver, name)
         .or_else(|| timestamped::<i64>(driver, name))
-        .map(|rows| ("timestamped-key-value", rows))
+        .map(|rows| (KEY_VALUE, rows))
         .or_else(|| plain(driver, name).map(|rows| ("key-value", rows)))
-        .or_else(|| {
-            windows::<Text>(driver, name)
-                .or_else(|| windows::<i64>(driver, name))
-                .map(|rows| ("timestamped-window", rows))
-        })
-        .or_else(|| join_window(driver, name).map(|rows| ("window", rows)))
-        .or_else(|| {
-            sessions::<Text>(driver, name).or_else(|| sessions::<i64>(driver, name)).map(|rows| ("session", rows))
-        });
-    let (kind, mut rows) = found.unwrap_or(("internal", Vec::new()));
-    let mut kind = kind.to_owned();
-    if keeps_headers && kind.starts_with("timestamped") {
-        // Only its rows tell a store of the JVM with headers from one without.
-        let without = kind.replace("timestamped-", "");
-        kind = if rows.is_empty() { without } else { format!("headers-{without}") };
-    } else {
-        rows.iter_mut().for_each(|row| row.retain(|cell| !cell.is_array()));
-    }
-    StoreRows { kind, rows }
+        .or_else(|| windows::<Text>(driver, name).map(|rows| (WINDOW, rows)))
+        .or_else(|| windows::<i64>(driver, name).map(|rows| (WINDOW, rows)))
+        .or_else(|| sessions::<Text>(driver, name).map(|rows| ("session", rows)))
+        .or_else(|| sessions::<i64>(driver, name).map(|rows| ("session", rows)));
+    let (kind, rows) = found.unwrap_or((INTERNAL, Vec::new()));
+    StoreRows { kind: kind.to_owned(), rows }
+}
+
+const KEY_VALUE: &str = "headers-key-value";
+const WINDOW: &str = "headers-window";
+const INTERNAL: &str = "internal";
+
+/// Our store as the JVM shows one of `kind`; `None` if it is of another nature. Our rows always know their time and
+/// headers; which of them the JVM shows hangs on how its stores are built (join stores on disk show neither, those in
+/// memory both; an empty store with headers looks like a plain one).
+pub(crate) fn shaped_as(kind: &str, ours: &StoreRows) -> Option<StoreRows> {
+    let columns: &[usize] = match (ours.kind.as_str(), kind) {
+        (KEY_VALUE, "headers-key-value") => &[0, 1, 2, 3],
+        (KEY_VALUE, "timestamped-key-value") => &[0, 1, 2],
+        (KEY_VALUE | "key-value", "key-value") => &[0, 1],
+        (WINDOW, "headers-window") => &[0, 1, 2, 3, 4, 5],
+        (WINDOW, "timestamped-window") => &[0, 1, 2, 3, 4],
+        (WINDOW, "window") => &[0, 1, 3],
+        ("session", "session") => &[0, 1, 2, 3],
+        // No rows are shown, of stores whose keys are no texts or that the JVM cannot read back.
+        (_, "internal" | "unreadable") => return Some(StoreRows { kind: kind.to_owned(), rows: Vec::new() }),
+        // Such a store looks plain to the JVM while it is empty.
+        (INTERNAL, _) => &[],
+        _ => return None,
+    };
+    let row = |row: &Row| columns.iter().map(|column| row[*column].clone()).collect();
+    Some(StoreRows { kind: kind.to_owned(), rows: ours.rows.iter().map(row).collect() })
 }
 
 /// `[key, value, time, headers]`
@@ -101,13 +110,6 @@ fn windows<V: Cell>(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>>
         ]
     });
     Some(rows.collect())
-}
-
-/// `[key, value, start]`
-fn join_window(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>> {
-    let mut store = driver.store::<WindowStore<Text, Text>>(name)?;
-    let rows = store.fetch_all(0, i64::MAX).expect("the store can be read").into_iter();
-    Some(rows.map(|(at, value)| vec![json!(at.key), json!(value), json!(at.window.start)]).collect())
 }
 
 /// `[key, value, start, end]`
