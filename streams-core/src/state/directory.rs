@@ -52,15 +52,6 @@ impl StateSettings {
             config_setter: None,
         }
     }
-
-    /// Where state is kept if nothing is said: `$XDG_STATE_HOME/kafka-streams`, else `~/.local/state/kafka-streams`, else
-    /// `./kafka-streams`. Never below the system's temporary directory, which is emptied behind one's back.
-    #[must_use]
-    pub fn default_directory() -> PathBuf {
-        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-        base.unwrap_or_else(|| PathBuf::from(".")).join("kafka-streams")
-    }
 }
 
 /// An application's state directory, held by this process.
