@@ -6,6 +6,7 @@ mod cleaning;
 mod crash;
 mod disk;
 mod groups;
+mod kill;
 mod log;
 mod support;
 mod transaction_model;

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use log_store::{
     Offset, RecordView, Result, TopicName, TopicPartition,
-    client::{ConsumerConfig, Isolation, LogClient, NewTopic, OffsetReset, Polled, Producer, ProducerConfig, StartAt},
+    client::{
+        ConsumerConfig, FetchedBatch, Isolation, LogClient, NewTopic, OffsetReset, Polled, Producer, ProducerConfig,
+        StartAt,
+    },
     embedded::{EmbeddedLog, LogConfig, storage::MemoryDirectory},
 };
 
@@ -41,6 +44,34 @@ pub(crate) fn produce(log: &EmbeddedLog, to: &TopicPartition, values: &[&str]) -
         producer.flush()?;
     }
     Ok(())
+}
+
+/// Hands out all batches that are there now, to a reader of committed records.
+pub(crate) fn each_batch(log: &EmbeddedLog, from: &TopicPartition, mut see: impl FnMut(&FetchedBatch)) {
+    let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
+    consumer.assign(&[(from.clone(), StartAt::Beginning)]).unwrap();
+    let end = consumer.end_offset(from, Isolation::ReadCommitted).unwrap();
+    while consumer.position(from).unwrap() < end {
+        match consumer.poll(Duration::from_secs(5)).unwrap() {
+            Polled::Batch(batch) => see(&batch),
+            other => panic!("{other:?} before the end {end} of {from}"),
+        }
+    }
+}
+
+/// Numbers by chance, the same for the same seed.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// The next number below `limit`.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
+    }
 }
 
 /// All values from `start` on that are there now.

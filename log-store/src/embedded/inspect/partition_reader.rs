@@ -1,6 +1,6 @@
 //! The records of one partition, read beside whoever has the log open.
 
-use std::{fmt, io, sync::Arc};
+use std::{collections::VecDeque, fmt, io, sync::Arc};
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::{
     client::{AbortedTransaction, FetchedBatch, Isolation},
     embedded::{
         log_checkpoints::{LOG_STARTS, read_offsets},
-        producer_state::ProducerStates,
+        producer_state::{Aborted, ProducerStates},
         storage::Directory,
     },
 };
@@ -30,11 +30,22 @@ pub struct PartitionReader {
     scout: Option<Box<Scout>>,
 }
 
+/// How often, and as what, the end of a segment was looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Once,
+    /// Again, while it was the last one.
+    AsLast,
+    /// Again, when another one had been begun.
+    AsSealed,
+}
+
 /// Looks ahead for the ends of transactions.
 struct Scout {
     reader: PartitionReader,
     states: ProducerStates,
-    aborted: Vec<AbortedTransaction>,
+    /// In the order of their ends, those that are behind the reader left out.
+    aborted: VecDeque<Aborted>,
     stable: Offset,
 }
 
@@ -56,7 +67,7 @@ impl PartitionReader {
         };
         let scout = (isolation == Isolation::ReadCommitted).then(|| {
             let (reader, states) = (begin(Offset::ZERO), ProducerStates::default());
-            Box::new(Scout { reader, states, aborted: Vec::new(), stable: Offset::ZERO })
+            Box::new(Scout { reader, states, aborted: VecDeque::new(), stable: Offset::ZERO })
         });
         Ok(PartitionReader { scout, ..begin(next) })
     }
@@ -82,18 +93,19 @@ impl PartitionReader {
             if self.next >= scout.stable {
                 return Ok(None);
             }
-            aborted = scout.aborted.as_slice().into();
         }
         let start = self.next;
         let Some(bytes) = self.next_bytes()? else { return Ok(None) };
+        if let Some(scout) = &mut self.scout {
+            aborted = scout.aborted_between(start, self.next);
+        }
         let partition = self.id.clone();
         Ok(Some(FetchedBatch { partition, bytes, start, next: self.next, aborted }))
     }
 
     /// The bytes of the next whole batch.
     fn next_bytes(&mut self) -> Result<Option<Bytes>> {
-        // What was written since the segment was opened is seen at the second look.
-        let mut has_looked_again = false;
+        let mut looked = Looked::Once;
         loop {
             let Some((base, reader)) = &mut self.segment else {
                 if !self.open_segment()? {
@@ -120,24 +132,31 @@ impl PartitionReader {
                 Err(error @ Error::Corrupt { .. }) => Some(error),
                 Err(error) => return Err(error),
             };
-            // The end of this segment, or of the log.
+            // The end of this segment, or of the log. What was written since the last look is not missed: before the
+            // next segment is opened, this one is looked at once more, now that nothing is added to it.
             let is_last = self.bases()?.last().is_none_or(|last| *last <= base);
-            match stopped {
-                Some(error) if !is_last => return Err(error),
-                _ if is_last => {
-                    if let Some((_, reader)) = &mut self.segment {
-                        reader.look_again(position)?;
-                    }
-                    if has_looked_again {
-                        return Ok(None);
-                    }
-                    has_looked_again = true;
-                    continue;
+            looked = match (is_last, looked, stopped) {
+                (true, Looked::AsLast, _) => {
+                    self.look_again(position)?;
+                    return Ok(None);
                 }
-                _ => self.segment = None,
+                (false, Looked::AsSealed, Some(error)) => return Err(error),
+                (false, Looked::AsSealed, None) => {
+                    self.segment = None;
+                    self.open_segment_after(base)?;
+                    Looked::Once
+                }
+                (true, ..) => Looked::AsLast,
+                (false, ..) => Looked::AsSealed,
+            };
+            if looked != Looked::Once {
+                self.look_again(position)?;
             }
-            self.open_segment_after(base)?;
         }
+    }
+
+    fn look_again(&mut self, position: u64) -> Result<()> {
+        self.segment.as_mut().map_or(Ok(()), |(_, reader)| reader.look_again(position))
     }
 
     /// Opens the segment that holds the next offset, or the first one after it; false if there is none.
@@ -191,13 +210,22 @@ impl Scout {
             let batch = crate::batch::RecordBatch::parse(&bytes);
             let replayed = batch.and_then(|batch| self.states.replay(&batch));
             let corrupt = |problem: crate::batch::Malformed| problem.at(self.reader.id.to_string(), 0);
-            if let Some(aborted) = replayed.map_err(corrupt)? {
-                let (producer_id, first_offset) = (aborted.producer_id, aborted.first);
-                self.aborted.push(AbortedTransaction { producer_id, first_offset });
-            }
+            self.aborted.extend(replayed.map_err(corrupt)?);
         }
         self.stable = self.states.last_stable(self.reader.next);
         Ok(())
+    }
+
+    /// The aborted transactions with records in this range. One that ended before it says nothing of what its producer
+    /// wrote since.
+    fn aborted_between(&mut self, start: Offset, end: Offset) -> Arc<[AbortedTransaction]> {
+        while self.aborted.front().is_some_and(|aborted| aborted.last < start) {
+            self.aborted.pop_front();
+        }
+        let inside = self.aborted.iter().filter(|aborted| aborted.first < end && start <= aborted.last);
+        inside
+            .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first })
+            .collect()
     }
 }
 
@@ -290,6 +318,26 @@ mod tests {
         assert_eq!(offsets(&mut reader(&directory, 0, Isolation::ReadUncommitted)), [0, 1, 2]);
         write(&directory, 0, open.len() as u64, &[end(3, 7, MarkerKind::Abort), data(4, -1)].concat());
         assert_eq!(offsets(&mut committed), [2, 4]);
+    }
+
+    #[test]
+    fn what_a_producer_writes_after_an_abort_is_seen() {
+        let directory = MemoryDirectory::new();
+        let log = [
+            data(0, 7),
+            end(1, 7, MarkerKind::Abort),
+            data(2, 7),
+            end(3, 7, MarkerKind::Commit),
+            data(4, 7),
+            data(5, -1),
+            end(6, 7, MarkerKind::Abort),
+            data(7, 7),
+            end(8, 7, MarkerKind::Commit),
+        ];
+        write(&directory, 0, 0, &log.concat());
+        for (from, expected) in [(0, &[2, 5, 7][..]), (2, &[2, 5, 7]), (3, &[5, 7]), (6, &[7])] {
+            assert_eq!(offsets(&mut reader(&directory, from, Isolation::ReadCommitted)), expected, "from {from}");
+        }
     }
 
     #[test]

@@ -119,8 +119,12 @@ impl SegmentReader {
     ///
     /// `Io`.
     pub fn are_zeros_left(&self) -> Result<bool> {
-        let used = bytes_before_zeros(&*self.file, self.position, self.len);
-        used.map(|bytes| bytes == 0).map_err(|error| Error::io("read", &self.path, error))
+        match bytes_before_zeros(&*self.file, self.position, self.len) {
+            Ok(bytes) => Ok(bytes == 0),
+            // Cut by its owner while it is read: then there is nothing at all.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+            Err(error) => Err(Error::io("read", &self.path, error)),
+        }
     }
 
     /// Has `wanted` bytes from the position on in the buffer; the file has them. False if it has shrunk.
