@@ -1,6 +1,6 @@
 //! Runs a case through the test driver and writes down everything that can be observed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use log_store::{Header, HeadersView, NO_TIMESTAMP, RecordView};
 use streams_core::{
@@ -50,9 +50,23 @@ pub(crate) fn run(case: &Case) -> Observed {
             return seen;
         }
     }
-    seen.stores = Some(stores::contents(&driver));
+    seen.stores = Some(stores::contents(&driver, times(case, &seen)));
     seen.dropped_records = Some(driver.dropped_records());
     seen
+}
+
+/// The range of time in which the JVM was asked for windows and sessions: what happened, and some hours around it.
+fn times(case: &Case, seen: &Observed) -> RangeInclusive<i64> {
+    const AROUND_MS: i64 = 10_000_000;
+    let given = case.input.iter().filter_map(|step| match step {
+        Step::Record(record) => record.timestamp.filter(|timestamp| *timestamp >= 0),
+        Step::AdvanceWall(_) => None,
+    });
+    let sent = [&seen.output, &seen.changelog, &seen.repartition];
+    let made = sent.into_iter().flatten().filter_map(|record| record.timestamp);
+    let (first, last) = given.chain(made).fold((i64::MAX, 0), |(first, last), time| (time.min(first), time.max(last)));
+    let first = if first == i64::MAX { 0 } else { first };
+    first.saturating_sub(AROUND_MS).max(0)..=last.saturating_add(AROUND_MS)
 }
 
 fn config(settings: &BTreeMap<String, String>) -> StreamsConfig {

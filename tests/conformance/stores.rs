@@ -1,6 +1,9 @@
 //! What the stores of a finished run hold.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use log_store::Headers;
 use serde_json::{Value, json};
@@ -32,19 +35,20 @@ impl Cell for i64 {
 type Row = Vec<Value>;
 
 /// Rows of all stores, with all that is known of them: [`shaped_as`] leaves out what a kind of the JVM does not show.
-pub(crate) fn contents(driver: &TopologyTestDriver) -> BTreeMap<String, StoreRows> {
-    driver.store_names().into_iter().map(|name| (name.clone(), rows(driver, &name))).collect()
+/// Windows and sessions are those within `times`, the range that the JVM was asked for.
+pub(crate) fn contents(driver: &TopologyTestDriver, times: RangeInclusive<i64>) -> BTreeMap<String, StoreRows> {
+    driver.store_names().into_iter().map(|name| (name.clone(), rows(driver, &name, &times))).collect()
 }
 
-fn rows(driver: &TopologyTestDriver, name: &str) -> StoreRows {
+fn rows(driver: &TopologyTestDriver, name: &str, times: &RangeInclusive<i64>) -> StoreRows {
     let found = timestamped::<Text>(driver, name)
         .or_else(|| timestamped::<i64>(driver, name))
         .map(|rows| (KEY_VALUE, rows))
         .or_else(|| plain(driver, name).map(|rows| ("key-value", rows)))
-        .or_else(|| windows::<Text>(driver, name).map(|rows| (WINDOW, rows)))
-        .or_else(|| windows::<i64>(driver, name).map(|rows| (WINDOW, rows)))
-        .or_else(|| sessions::<Text>(driver, name).map(|rows| ("session", rows)))
-        .or_else(|| sessions::<i64>(driver, name).map(|rows| ("session", rows)));
+        .or_else(|| windows::<Text>(driver, name, times).map(|rows| (WINDOW, rows)))
+        .or_else(|| windows::<i64>(driver, name, times).map(|rows| (WINDOW, rows)))
+        .or_else(|| sessions::<Text>(driver, name, times).map(|rows| ("session", rows)))
+        .or_else(|| sessions::<i64>(driver, name, times).map(|rows| ("session", rows)));
     let (kind, rows) = found.unwrap_or((INTERNAL, Vec::new()));
     StoreRows { kind: kind.to_owned(), rows }
 }
@@ -96,9 +100,10 @@ fn plain(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>> {
 }
 
 /// `[key, value, time, start, end, headers]`
-fn windows<V: Cell>(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>> {
+fn windows<V: Cell>(driver: &TopologyTestDriver, name: &str, times: &RangeInclusive<i64>) -> Option<Vec<Row>> {
     let mut store = driver.store::<TimestampedWindowStore<Text, V>>(name)?;
-    let rows = store.fetch_all(0, i64::MAX).expect("the store can be read").into_iter().map(|(at, value)| {
+    let rows = store.fetch_all(*times.start(), *times.end()).expect("the store can be read");
+    let rows = rows.into_iter().map(|(at, value)| {
         let Windowed { key, window } = at;
         vec![
             json!(key),
@@ -113,13 +118,17 @@ fn windows<V: Cell>(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>>
 }
 
 /// `[key, value, start, end]`
-fn sessions<V: Cell>(driver: &TopologyTestDriver, name: &str) -> Option<Vec<Row>> {
+fn sessions<V: Cell>(driver: &TopologyTestDriver, name: &str, times: &RangeInclusive<i64>) -> Option<Vec<Row>> {
     let mut store = driver.store::<SessionStore<Text, V>>(name)?;
-    let rows = store.find_sessions_ending(0, i64::MAX).expect("the store can be read").into_iter();
-    Some(
-        rows.map(|(at, value)| vec![json!(at.key), value.cell(), json!(at.window.start), json!(at.window.end)])
-            .collect(),
-    )
+    // Key by key, as the JVM was asked: reads of all keys may see more.
+    let all = store.find_sessions_ending(*times.start(), i64::MAX).expect("the store can be read");
+    let keys: BTreeSet<Text> = all.into_iter().map(|(at, _)| at.key).collect();
+    let mut rows = Vec::new();
+    for key in keys {
+        let found = store.find_sessions(&key, *times.start(), *times.end()).expect("the store can be read");
+        rows.extend(found.map(|(at, value)| vec![json!(key), value.cell(), json!(at.start), json!(at.end)]));
+    }
+    Some(rows)
 }
 
 /// `[[name, value] …]`; a value that is no text is in hex.

@@ -70,6 +70,11 @@ pub trait StateStore: Any + Send {
         false
     }
 
+    /// Writes that came too late for the store's retention, since the last call: they count as dropped records.
+    fn take_refused(&mut self) -> u64 {
+        0
+    }
+
     /// Serialises each row written since the last commit once, in the order in which the rows were first written.
     /// Writes nothing if the store is not logged. Changes nothing: a second call writes the same again.
     ///
@@ -238,6 +243,10 @@ macro_rules! forward_to_rows {
 
             fn needs_flush(&self) -> bool {
                 self.$field.rows.needs_flush()
+            }
+
+            fn take_refused(&mut self) -> u64 {
+                self.$field.rows.take_refused()
             }
 
             fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {

@@ -7,7 +7,7 @@ use super::{
     builder::{StoreContext, StoreOptions},
     layer::Codec,
     stores::SessionSupplier,
-    timed::{Retention, TimedRows, TimedSub},
+    timed::{Expiry, Retention, TimedRows, TimedSub},
 };
 use crate::{
     Result,
@@ -15,7 +15,10 @@ use crate::{
 };
 
 /// A session store of a task. Sessions are windows with both ends included. The store's own stream time is the greatest
-/// end ever put; a session that ends at or before that time minus the retention is expired.
+/// end ever put; a session that ends at or before that time minus the retention is expired: it is not read, except by
+/// [`SessionStore::find_sessions_ending`] in a store on disk that has an index by time, until the segment of time that it
+/// ended in has expired. With caching, expired sessions can be read for as long as the cache has room for them. All as in
+/// Kafka Streams.
 ///
 /// Session stores keep plain values; under `dsl.store.format=HEADERS` the value type is
 /// [`super::ValueAndTimestamp`], whose headers are kept.
@@ -78,9 +81,12 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
         key_serde: &SharedSerde<K>,
         codec: impl Codec<V> + 'static,
     ) -> Result<Self> {
+        let indexed_on_disk = supplier.has_time_index && options.is_persistent;
         let retention = Retention {
             retention_ms: i64::try_from(supplier.retention.as_millis()).unwrap_or(i64::MAX),
             has_time_index: supplier.has_time_index,
+            expiry: if indexed_on_disk { Expiry::BySegment } else { Expiry::AtRetention },
+            refuses_by_row: !options.is_persistent,
         };
         Ok(SessionStore { sessions: TimedRows::open(options, context, retention, key_serde, codec)? })
     }
@@ -105,8 +111,8 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
         Ok(sessions.map(|(row, value)| (row.window(), value)))
     }
 
-    /// Sessions of all keys that end from `from` to `to`, both included, ordered by end, start, key. Cost: as
-    /// [`super::WindowStore::fetch_all`].
+    /// Sessions of all keys that end from `from` to `to`, both included, ordered by end, key; in a store on disk that has an
+    /// index by time, by end, start, key. Cost: as [`super::WindowStore::fetch_all`].
     ///
     /// # Errors
     ///
@@ -128,16 +134,20 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
         Ok(found.map(|(_, value)| value))
     }
 
-    /// Sets the value of a session. False if it is expired: nothing was written.
+    /// Sets the value of a session. False if it is expired: reads will not see it, but the changelog has it, as in Kafka
+    /// Streams.
     ///
     /// # Errors
     ///
     /// As [`SessionStore::find_sessions`].
     pub fn put(&mut self, key: &K, session: Window, value: V) -> Result<bool> {
         let row = session.into();
-        let Some(slot) = self.sessions.find_live(key, row)? else { return Ok(false) };
+        let (slot, is_live) = self.sessions.find_to_write(key, row)?;
+        if !is_live {
+            self.sessions.note_if_refused(row);
+        }
         self.sessions.rows.write(slot, row, |row| *row = Some(value));
-        Ok(true)
+        Ok(is_live)
     }
 
     /// Removes a session and returns its value. The changelog gets a tombstone even if there was none.
@@ -147,8 +157,9 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
     /// As [`SessionStore::find_sessions`].
     pub fn remove(&mut self, key: &K, session: Window) -> Result<Option<V>> {
         let row = session.into();
-        let Some(slot) = self.sessions.find_live(key, row)? else { return Ok(None) };
-        Ok(self.sessions.rows.write(slot, row, Option::take))
+        let (slot, is_live) = self.sessions.find_to_write(key, row)?;
+        let removed = self.sessions.rows.write(slot, row, Option::take);
+        Ok(removed.filter(|_| is_live))
     }
 
     /// Drops from memory what the backend has.

@@ -62,14 +62,33 @@ pub(super) trait TimedSub: Copy + Ord {
 pub(super) struct Retention {
     pub(super) retention_ms: i64,
     pub(super) has_time_index: bool,
+    pub(super) expiry: Expiry,
+    /// Rows are refused one by one. Else, as in Kafka Streams' stores on disk, a whole segment at a time.
+    pub(super) refuses_by_row: bool,
+}
+
+/// Which rows reads still see. Kafka Streams' kinds of stores differ in this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// A row expires when stream time is its time plus the retention.
+    AtRetention,
+    /// One millisecond later: window stores on disk with an index by time.
+    AfterRetention,
+    /// [`Expiry::AtRetention`] for reads of one key; reads of all keys see what is left in the segments that are alive:
+    /// session stores on disk with an index by time.
+    BySegment,
 }
 
 /// The layout of window and session stores.
 pub(super) struct TimedFormat<S, V> {
     codec: Box<dyn Codec<V>>,
     retention: Retention,
-    /// The greatest time ever written; `None` before the first.
+    /// The greatest time ever written, or with caching handed on; `None` before the first.
     stream_time: Option<i64>,
+    /// The greatest time that caching holds back.
+    held_time: Option<i64>,
+    /// Writes that came too late, since they were last asked for.
+    refused: u64,
     /// The greatest sequence number ever given.
     pub(super) sequence: u32,
     segments: Segments,
@@ -82,25 +101,51 @@ impl<S: TimedSub, V> TimedFormat<S, V> {
             codec,
             retention,
             stream_time: None,
+            held_time: None,
+            refused: 0,
             sequence: 0,
             segments: Segments::new(retention.retention_ms),
             kind: std::marker::PhantomData,
         }
     }
 
-    /// Rows before this time have expired.
-    pub(super) fn live_from(&self) -> i64 {
-        self.stream_time.map_or(i64::MIN, |time| time.saturating_sub(self.retention.retention_ms).saturating_add(1))
+    /// Reads of a key do not see rows before this time.
+    fn live_from(&self) -> i64 {
+        let grace = i64::from(self.retention.expiry != Expiry::AfterRetention);
+        self.retained_from().map_or(i64::MIN, |time| time.saturating_add(grace))
+    }
+
+    /// Reads of all keys do not see rows before this time; nobody sees those before this and [`Self::live_from`].
+    fn kept_from(&self) -> i64 {
+        match (self.retention.expiry, self.retained_from()) {
+            (Expiry::BySegment, Some(time)) => self.segments.start_of(self.segments.of(time)),
+            _ => self.live_from(),
+        }
+    }
+
+    fn retained_from(&self) -> Option<i64> {
+        self.stream_time.map(|time| time.saturating_sub(self.retention.retention_ms))
     }
 
     /// Time has come to `time`. True if a segment has expired by that.
+    #[inline]
     fn advance(&mut self, time: i64) -> bool {
         if self.stream_time.is_some_and(|now| now >= time) {
             return false;
         }
-        let before = self.segments.of(self.live_from());
+        let before = self.segments.of(self.kept_from());
         self.stream_time = Some(time);
-        self.segments.of(self.live_from()) > before
+        self.segments.of(self.kept_from()) > before
+    }
+
+    /// Counts a write that came too late.
+    fn note_if_refused(&mut self, time: i64) {
+        let Some(retained_from) = self.retained_from() else { return };
+        let is_refused = match self.retention.refuses_by_row {
+            true => time <= retained_from,
+            false => self.segments.of(time) < self.segments.of(retained_from),
+        };
+        self.refused += u64::from(is_refused);
     }
 
     /// Takes a row of the backend apart.
@@ -169,15 +214,15 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
     }
 
     fn load(&self, backend: &dyn Backend, key: &[u8], scratch: &mut Vec<u8>) -> Result<Many<S, V>, LoadError> {
-        let live_from = self.live_from();
+        let kept_from = self.kept_from();
         let mut group = Many::default();
-        for segment in self.segments.stored_between(self.segments.of(live_from), i64::MAX) {
+        for segment in self.segments.stored_between(self.segments.of(kept_from), i64::MAX) {
             scratch.clear();
             Segments::write_group(segment, key, scratch);
             let mut rows = backend.scan_group(scratch)?;
             while let Some((row, value)) = rows.row() {
                 if let Some((sub, _)) = Self::read_row(row)
-                    && sub.time() >= live_from
+                    && sub.time() >= kept_from
                 {
                     let decoded = self.codec.decode_row(value)?;
                     group.rows.push((sub, Row::clean(Some(decoded), value.len())));
@@ -196,7 +241,25 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
     }
 
     fn is_expired(&self, sub: S) -> bool {
-        sub.time() < self.live_from()
+        sub.time() < self.kept_from()
+    }
+
+    fn old_value(&self, sub: S, old: Option<V>) -> Option<V> {
+        old.filter(|_| sub.time() >= self.live_from())
+    }
+
+    fn handed_on(&mut self, sub: S) {
+        self.advance(sub.time());
+        self.note_if_refused(sub.time());
+    }
+
+    fn committed(&mut self) {
+        // What is still held back is handed on by that: nobody wanted it.
+        self.stream_time = self.stream_time.max(self.held_time.take());
+    }
+
+    fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 
     fn before_apply(&mut self, rows: &mut RowBuffer) -> Vec<KeyRange> {
@@ -204,8 +267,7 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
         let Some(stream_time) = self.stream_time else { return Vec::new() };
         let (time, length) = (stream_time.to_be_bytes(), self.segments.length_ms().to_be_bytes());
         rows.push_bytes(TIME_KEY, Some(&[&time[..], &length, &self.sequence.to_be_bytes()].concat()));
-        let live_from = self.live_from();
-        let first_live = self.segments.of(live_from);
+        let first_live = self.segments.of(self.kept_from());
         let mut dropped: Vec<KeyRange> = self.segments.expire(first_live).into_iter().collect();
         if !dropped.is_empty() && self.retention.has_time_index {
             let end = self.segments.start_of(first_live).max(0);
@@ -229,6 +291,7 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
         let (time, rest) = state.map(|(time, rest)| (i64::from_be_bytes(*time), rest)).unzip();
         let (length, sequence) = rest.and_then(<[u8]>::split_first_chunk).unzip();
         self.stream_time = time;
+        self.held_time = None;
         self.sequence = sequence.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
         self.segments.find(backend, length.copied().map(i64::from_be_bytes))
     }
@@ -268,26 +331,48 @@ impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, 
         self.rows.find_or_load(&self.key)
     }
 
-    /// The slot of `key`, for a write at `sub`; `None` if that has expired.
+    /// The slot of `key` for a write at `sub`, and whether reads will see what is written there.
     #[inline]
-    pub(super) fn find_live(&mut self, key: &K, sub: S) -> Result<Option<u32>> {
-        if self.rows.format_mut().advance(sub.time()) {
-            self.sweep = 0;
-        }
-        if self.rows.format().is_expired(sub) {
-            return Ok(None);
-        }
+    pub(super) fn find_to_write(&mut self, key: &K, sub: S) -> Result<(u32, bool)> {
+        let is_caching = self.rows.is_caching();
+        let format = self.rows.format_mut();
+        let is_live = if is_caching {
+            format.held_time = format.held_time.max(Some(sub.time()));
+            true
+        } else {
+            if format.advance(sub.time()) {
+                self.sweep = 0;
+            }
+            sub.time() >= format.live_from()
+        };
         let slot = self.find(key)?;
-        self.drop_expired(slot);
-        if self.sweep < self.rows.slots() {
-            self.sweep_on();
+        if !self.keeps_expired() {
+            self.drop_expired(slot);
+            if self.sweep < self.rows.slots() {
+                self.sweep_on();
+            }
         }
-        Ok(Some(slot))
+        Ok((slot, is_live))
     }
 
-    /// The live rows of a slot from `from` to `to`.
+    /// Counts a write that came too late. Caching counts when it hands it on.
+    #[inline]
+    pub(super) fn note_if_refused(&mut self, sub: S) {
+        if !self.rows.is_caching() {
+            self.rows.format_mut().note_if_refused(sub.time());
+        }
+    }
+
+    /// What was written through the cache stays readable for as long as the cache has room for it, expired or not: as
+    /// in Kafka Streams, whose caches know nothing of retention.
+    #[inline]
+    fn keeps_expired(&self) -> bool {
+        self.rows.is_caching() && self.rows.bytes() <= self.rows.held_bytes_max()
+    }
+
+    /// The visible rows of a slot from `from` to `to`.
     pub(super) fn between(&self, slot: u32, from: S, to: S) -> impl DoubleEndedIterator<Item = (S, &V)> {
-        let live_from = self.rows.format().live_from();
+        let live_from = if self.rows.is_caching() { i64::MIN } else { self.rows.format().live_from() };
         let group = self.rows.group(slot);
         let rows = match group.lower_bound(from) {
             first if from <= to => &group.rows[first..],
@@ -298,9 +383,12 @@ impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, 
         rows[..end].iter().filter(move |row| live(row)).filter_map(|(sub, row)| Some((*sub, row.value.as_ref()?)))
     }
 
-    /// Rows of all keys with times from `from` to `to`, in the order of the index by time.
+    /// Rows of all keys with times from `from` to `to`, ordered by time, then key; with [`Expiry::BySegment`] in the order
+    /// of the index.
     pub(super) fn all_between(&mut self, from: i64, to: i64) -> Result<Vec<(K, S, V)>> {
-        let from = from.max(self.rows.format().live_from());
+        let kept_from = from.max(self.rows.format().kept_from());
+        let is_caching = self.rows.is_caching();
+        let from = if is_caching { from } else { kept_from };
         if from > to {
             return Ok(Vec::new());
         }
@@ -314,7 +402,9 @@ impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, 
             }
         };
         let in_range = |sub: &S| (from..=to).contains(&sub.time());
-        if self.rows.is_complete() && !self.rows.format().retention.has_time_index {
+        let retention = self.rows.format().retention;
+        let is_all_in_memory = self.rows.is_complete() && (is_caching || !retention.has_time_index);
+        if is_all_in_memory || is_caching {
             for slot in 0..self.rows.slots() {
                 for (sub, _) in self.rows.slot(slot).into_iter().flat_map(|group| &group.rows) {
                     if in_range(sub) {
@@ -326,11 +416,16 @@ impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, 
             for (slot, sub) in self.rows.pending().filter(|(_, sub)| in_range(sub)) {
                 add(self.rows.key_of(slot), sub);
             }
-            self.rows.format().stored_between(self.rows.backend(), from, to, &mut found)?;
         }
-        let mut rows = Vec::with_capacity(found.len());
-        for entry in found {
-            let Some((sub, key)) = S::read_index(&entry) else { continue };
+        if !is_all_in_memory && kept_from <= to {
+            self.rows.format().stored_between(self.rows.backend(), kept_from, to, &mut found)?;
+        }
+        let mut entries: Vec<(S, &[u8])> = found.iter().filter_map(|entry| S::read_index(entry)).collect();
+        if retention.expiry != Expiry::BySegment {
+            entries.sort_by_key(|(sub, key)| (sub.time(), *key));
+        }
+        let mut rows = Vec::with_capacity(entries.len());
+        for (sub, key) in entries {
             let slot = self.rows.find_or_load(key)?;
             if let Some(value) = self.rows.group(slot).row(sub).and_then(|row| row.value.clone()) {
                 rows.push((self.read_key(key)?, sub, value));
@@ -346,16 +441,33 @@ impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, 
     /// What caching held back.
     pub(super) fn take_updates<T>(&mut self, name: impl Fn(K, S) -> T) -> Result<Vec<Update<T, V>>> {
         let key_serde = SharedSerde::clone(&self.key_serde);
-        self.rows.take_updates(|key, sub| Ok(name(key_serde.deserialize(Some(key))?, sub)))
+        let kept_from = self.rows.format().kept_from();
+        let updates = self.rows.take_updates(|key, sub| Ok(name(key_serde.deserialize(Some(key))?, sub)));
+        self.sweep_since(kept_from);
+        updates
+    }
+
+    /// Hands on what caching held back without a listener.
+    pub(super) fn drop_updates(&mut self) {
+        let kept_from = self.rows.format().kept_from();
+        self.rows.drop_updates();
+        self.sweep_since(kept_from);
+    }
+
+    fn sweep_since(&mut self, kept_from: i64) {
+        self.rows.format_mut().held_time = None;
+        if self.rows.format().kept_from() > kept_from {
+            self.sweep = 0;
+        }
     }
 
     /// Drops rows of a slot that have expired. They are the first ones.
     #[inline]
     fn drop_expired(&mut self, slot: u32) {
-        let live_from = self.rows.format().live_from();
-        if self.rows.group(slot).rows.first().is_some_and(|(sub, row)| sub.time() < live_from && !row.is_pending()) {
+        let kept_from = self.rows.format().kept_from();
+        if self.rows.group(slot).rows.first().is_some_and(|(sub, row)| sub.time() < kept_from && !row.is_pending()) {
             self.rows.tidy(slot, |group| {
-                let live = |(sub, row): &(S, Row<V>)| sub.time() >= live_from || row.is_pending();
+                let live = |(sub, row): &(S, Row<V>)| sub.time() >= kept_from || row.is_pending();
                 let expired = group.rows.iter().position(live).unwrap_or(group.rows.len());
                 group.rows.drain(..expired);
             });

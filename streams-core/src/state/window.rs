@@ -7,7 +7,7 @@ use super::{
     builder::{StoreContext, StoreOptions},
     layer::Codec,
     stores::WindowSupplier,
-    timed::{Retention, TimedRows, TimedSub},
+    timed::{Expiry, Retention, TimedRows, TimedSub},
 };
 use crate::{
     Result,
@@ -18,7 +18,9 @@ use crate::{
 ///
 /// All retained windows of a key are in memory together, so that reads of a span of time cost no more than reads of
 /// one window. The store's own stream time is the greatest window start ever put; what starts at or before that time
-/// minus the retention is expired: it is not read, not written, and goes away without being looked at.
+/// minus the retention is expired: it is not read, and goes away without being looked at. With an index by time, a store
+/// on disk keeps windows for one millisecond longer. With caching, expired windows can be read for as long as the cache
+/// has room for them. All as in Kafka Streams.
 ///
 /// A store that retains duplicates gives each put a row of its own and logs it under a sequence number that starts at 1.
 pub struct WindowStore<K, V> {
@@ -81,7 +83,13 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
         codec: impl Codec<V> + 'static,
     ) -> Result<Self> {
         let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        let retention = Retention { retention_ms: millis(supplier.retention), has_time_index: supplier.has_time_index };
+        let indexed_on_disk = supplier.has_time_index && options.is_persistent;
+        let retention = Retention {
+            retention_ms: millis(supplier.retention),
+            has_time_index: supplier.has_time_index,
+            expiry: if indexed_on_disk { Expiry::AfterRetention } else { Expiry::AtRetention },
+            refuses_by_row: !options.is_persistent,
+        };
         Ok(WindowStore {
             windows: TimedRows::open(options, context, retention, key_serde, codec)?,
             size_ms: millis(supplier.window_size),
@@ -132,14 +140,15 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     }
 
     /// Sets the value of `key` in the window that starts at `start`; in a store that retains duplicates, adds one. False
-    /// if that window is expired: nothing was written.
+    /// if that window is expired: reads will not see it, but the changelog has it, as in Kafka Streams.
     ///
     /// # Errors
     ///
     /// As [`WindowStore::get`].
     pub fn put(&mut self, key: &K, start: i64, value: V) -> Result<bool> {
-        let written = self.write(key, start, |row| *row = Some(value))?;
-        Ok(written.is_some())
+        let (slot, row, is_live) = self.find_to_write(key, start)?;
+        self.windows.rows.write(slot, row, |row| *row = Some(value));
+        Ok(is_live)
     }
 
     /// Removes the window of `key` that starts at `start`. In a store that retains duplicates it removes nothing, but a
@@ -149,8 +158,9 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     ///
     /// As [`WindowStore::get`].
     pub fn delete(&mut self, key: &K, start: i64) -> Result<bool> {
-        let written = self.write(key, start, |row| *row = None)?;
-        Ok(written.is_some())
+        let (slot, row, is_live) = self.find_to_write(key, start)?;
+        self.windows.rows.write(slot, row, |row| *row = None);
+        Ok(is_live)
     }
 
     /// Changes a window's value in place, as [`super::KeyValueStore::update`]. `None` if the window is expired: `change`
@@ -160,11 +170,12 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     ///
     /// As [`WindowStore::get`].
     pub fn update<R>(&mut self, key: &K, start: i64, change: impl FnOnce(&mut Option<V>) -> R) -> Result<Option<R>> {
-        self.write(key, start, change)
+        let (slot, row, is_live) = self.find_to_write(key, start)?;
+        Ok(if is_live { Some(self.windows.rows.write(slot, row, change)) } else { None })
     }
 
     #[inline]
-    fn write<R>(&mut self, key: &K, start: i64, change: impl FnOnce(&mut Option<V>) -> R) -> Result<Option<R>> {
+    fn find_to_write(&mut self, key: &K, start: i64) -> Result<(u32, WindowRow, bool)> {
         let mut row = WindowRow { start, sequence: 0 };
         if self.retains_duplicates {
             let sequence = &mut self.windows.rows.format_mut().sequence;
@@ -172,8 +183,11 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
             *sequence = (*sequence + 1) & 0x7fff_ffff;
             row.sequence = *sequence;
         }
-        let Some(slot) = self.windows.find_live(key, row)? else { return Ok(None) };
-        Ok(Some(self.windows.rows.write(slot, row, change)))
+        let (slot, is_live) = self.windows.find_to_write(key, row)?;
+        if !is_live {
+            self.windows.note_if_refused(row);
+        }
+        Ok((slot, row, is_live))
     }
 
     /// Drops from memory what the backend has.
@@ -208,6 +222,11 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     pub fn take_updates(&mut self) -> Result<Vec<Update<Windowed<K>, V>>> {
         let size_ms = self.size_ms;
         self.windows.take_updates(|key, row| Windowed::new(key, Window::of_size(row.start, size_ms)))
+    }
+
+    /// Lets go of what caching held back, for those who pass nothing on when it is flushed.
+    pub fn drop_updates(&mut self) {
+        self.windows.drop_updates();
     }
 }
 

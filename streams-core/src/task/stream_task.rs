@@ -273,12 +273,15 @@ impl StreamTask {
     pub(crate) fn write_changelogs(&mut self, producer: &mut Box<dyn Producer>) -> Result<()> {
         self.with_producer(producer, |task| {
             let (stores, collector) = task.context.stores_and_collector();
+            let mut refused = 0;
             for (index, store) in stores.iter_mut().enumerate() {
                 match collector.changelog(index)? {
                     Some(mut changelog) => store.write_changelog(&mut changelog)?,
                     None => store.write_changelog(&mut NotLogged)?,
                 }
+                refused += store.take_refused();
             }
+            task.context.add_dropped(refused);
             Ok(())
         })
     }

@@ -78,6 +78,22 @@ pub(crate) trait Format {
         true
     }
 
+    /// What caching hands on as a row's old value.
+    fn old_value(&self, _sub: Self::Sub, old: Option<Self::Value>) -> Option<Self::Value> {
+        old
+    }
+
+    /// Caching hands a write on.
+    fn handed_on(&mut self, _sub: Self::Sub) {}
+
+    /// Everything written so far is committed.
+    fn committed(&mut self) {}
+
+    /// Writes that came too late for the store's retention, since the last call.
+    fn take_refused(&mut self) -> u64 {
+        0
+    }
+
     /// True for a row that no read would return any more.
     fn is_expired(&self, _sub: Self::Sub) -> bool {
         false

@@ -303,14 +303,38 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             let Dirty { slot, sub, timestamp, .. } = self.writes.dirty[dirty as usize];
             let (key, group) = self.cache.entry(slot);
             let new = group.row(sub).and_then(|row| row.value.clone());
+            let old = self.parts.format.old_value(sub, old);
             if old.is_none() && new.is_none() {
                 self.writes.dirty[dirty as usize].is_logged &= !is_first;
                 continue;
             }
+            self.parts.format.handed_on(sub);
             let key = name(key, sub).map_err(|error| self.serde_error("key", &error))?;
             updates.push(Update { key, new, old, timestamp, headers });
         }
         Ok(updates)
+    }
+
+    /// Hands on what caching held back without a listener: every write counts.
+    pub(crate) fn drop_updates(&mut self) {
+        for HeldBack { dirty, .. } in self.writes.take_held() {
+            self.parts.format.handed_on(self.writes.dirty[dirty as usize].sub);
+        }
+    }
+
+    /// As [`crate::state::StateStore::take_refused`].
+    pub(crate) fn take_refused(&mut self) -> u64 {
+        self.parts.format.take_refused()
+    }
+
+    /// What memory holds, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    /// What caching may hold back, in bytes.
+    pub(crate) fn held_bytes_max(&self) -> usize {
+        self.parts.held_bytes_max
     }
 
     pub(crate) fn dirty_bytes(&self) -> usize {
@@ -376,6 +400,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
                 self.writes.unflushed.push((slot, sub));
             }
         }
+        self.parts.format.committed();
         // Updates that nobody took by now are of no use to anybody.
         self.writes.held.clear();
         self.writes.held_bytes = 0;

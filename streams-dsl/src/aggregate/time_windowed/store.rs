@@ -212,10 +212,11 @@ impl<K: Data, A: Data> KeptWindows<K, A> {
     /// Passes on what the cache held back.
     pub(super) fn flush(&self, ctx: &mut Context<'_, K, A>) -> ProcessResult {
         let Some((store, true)) = self.opened else { return Ok(()) };
-        let updates = ctx.store(store).take_updates()?;
         if self.emits_on_close() {
+            ctx.store(store).drop_updates();
             return Ok(());
         }
+        let updates = ctx.store(store).take_updates()?;
         forward_updates(ctx, updates, self.settings.sends_old_values)
     }
 }
