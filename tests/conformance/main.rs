@@ -34,6 +34,7 @@ use case::Case;
 const FAMILIES: &[&str] = &[
     "aggregate",
     "emit-on-close",
+    "join-foreign-key",
     "join-global",
     "join-stream-table",
     "join-table-table",

@@ -425,7 +425,7 @@ impl Names<'_> {
                 let name = format!("{}-{}-changelog", self.application_id, builder.name());
                 Some(ChangelogTopic::Own(TopicName::new(name)?))
             }
-            Changelog::SourceTopic(topic) => Some(ChangelogTopic::Source(self.full(topic)?)),
+            Changelog::SourceTopic { topic, .. } => Some(ChangelogTopic::Source(self.full(topic)?)),
             Changelog::Disabled => None,
         };
         Ok(StorePlan { builder: Arc::clone(builder), changelog })

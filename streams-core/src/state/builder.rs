@@ -160,7 +160,7 @@ impl<S> TypedStoreBuilder<S> {
     /// Restores from the topic that the store is filled from, and logs nothing.
     #[must_use]
     pub fn with_source_topic_as_changelog(mut self, topic: impl Into<String>) -> Self {
-        self.options.changelog = Changelog::SourceTopic(topic.into());
+        self.options.changelog = Changelog::SourceTopic { topic: topic.into(), cleanup: self.options.cleanup };
         self
     }
 }

@@ -215,7 +215,12 @@ pub enum Changelog {
         config: BTreeMap<String, String>,
     },
     /// The topic that the store is filled from is its changelog: nothing is written, and a restore reads that topic.
-    SourceTopic(String),
+    SourceTopic {
+        /// Name of that topic.
+        topic: String,
+        /// How the store would have a changelog of its own kept. The topic is not touched.
+        cleanup: ChangelogCleanup,
+    },
     /// Nowhere: what the files lose is lost.
     Disabled,
 }

@@ -84,6 +84,10 @@ impl<V: 'static> Codec<ValueAndTimestamp<V>> for TimestampedCodec<V> {
         Some(value.timestamp)
     }
 
+    fn logs_headers(&self) -> bool {
+        self.format == StoreFormat::Headers
+    }
+
     fn headers<'v>(&self, value: &'v ValueAndTimestamp<V>) -> HeadersView<'v> {
         match self.format {
             StoreFormat::Default => HeadersView::EMPTY,
@@ -120,6 +124,10 @@ impl<V: 'static> Codec<ValueAndTimestamp<V>> for HeadersCodec<V> {
 
     fn encode_log(&self, value: &ValueAndTimestamp<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         self.0.serialize(&value.value, out)
+    }
+
+    fn logs_headers(&self) -> bool {
+        true
     }
 
     fn headers<'v>(&self, value: &'v ValueAndTimestamp<V>) -> HeadersView<'v> {

@@ -19,7 +19,7 @@ use crate::{
     serde::{Data, SharedSerde, default_serde},
     state::StateStore,
     time::{Clock, SystemClock},
-    topology::{InternalTopicKind, Topology, topics::InternalTopicPlan},
+    topology::{InternalTopicKind, Topology, copartition::as_kafka_groups, topics::InternalTopicPlan},
 };
 
 /// Runs a topology record by record, without a log, threads or files (Kafka's `TopologyTestDriver`).
@@ -211,11 +211,12 @@ impl TopologyTestDriver {
         all.into_iter().map(describe).collect()
     }
 
-    /// Sets of topics that must have the same number of partitions.
+    /// Sets of topics that must have the same number of partitions, as Kafka Streams tells them: sets that share a topic
+    /// are not always one.
     #[must_use]
     pub fn copartition_groups(&self) -> BTreeSet<BTreeSet<String>> {
         let engine = self.engine.borrow();
-        let groups = engine.plan.copartitioned.iter();
+        let groups = as_kafka_groups(&engine.plan.copartitioned).into_iter();
         groups.map(|group| group.iter().map(ToString::to_string).collect()).collect()
     }
 }

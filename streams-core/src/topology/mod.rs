@@ -5,6 +5,7 @@
 //! [`Topology::validate`], and one report names all that is wrong.
 
 mod builder;
+pub(crate) mod copartition;
 mod describe;
 mod java_order;
 pub(crate) mod node;

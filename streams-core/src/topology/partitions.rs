@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use log_store::TopicName;
 
-use super::topics::{InternalTopicKind, TopicPlan};
+use super::{
+    copartition::closed,
+    topics::{InternalTopicKind, TopicPlan},
+};
 use crate::{Error, Result};
 
 type Counts = BTreeMap<TopicName, u32>;
@@ -23,8 +26,8 @@ impl TopicPlan {
         let mut counts = self.fixed_counts();
         self.infer(existing, &mut counts)?;
         let mut problems = Vec::new();
-        for group in &self.copartitioned {
-            if let Err(problem) = self.enforce(group, existing, &mut counts) {
+        for group in closed(&self.copartitioned) {
+            if let Err(problem) = self.enforce(&group, existing, &mut counts) {
                 problems.push(problem);
             }
         }

@@ -325,8 +325,8 @@ mod rules {
             &["source a: topic name \"a/b\"", "sink k: topic name \"x:y\""],
         );
         let mut topology = topology("source a a\nsink k < a a");
-        topology.add_internal_topic("..", Some(0));
-        check(&topology, &["internal topic: topic name \"..\"", "internal topic .. has 0 partitions"]);
+        topology.add_internal_topic("..", None);
+        check(&topology, &["internal topic: topic name \"..\""]);
     }
 
     #[test]
@@ -383,7 +383,8 @@ mod rules {
     fn a_topic_that_serves_as_changelog_is_read() {
         let reused = |topic: &str| {
             let mut topology = topology("source a a\nprocessor p < a");
-            let store: Arc<dyn StoreBuilder> = Arc::new(Named("s".into(), Changelog::SourceTopic(topic.into())));
+            let changelog = Changelog::SourceTopic { topic: topic.into(), cleanup: ChangelogCleanup::Compact };
+            let store: Arc<dyn StoreBuilder> = Arc::new(Named("s".into(), changelog));
             topology.add_state_store(store, &["p"]);
             topology
         };
@@ -459,16 +460,5 @@ mod topics {
             TopicPlan::of(&topology, &TopicSettings { overrides: &overrides, ..settings }, std::iter::empty()).unwrap();
         assert!(settings_of(&plan, "app-r-repartition").contains(&"retention.ms=1".to_owned()));
         assert!(settings_of(&plan, "app-w-changelog").contains(&"retention.ms=88980000".to_owned()));
-    }
-
-    #[test]
-    fn copartition_groups_that_share_a_topic_are_one() {
-        let mut topology = topology("source a a\nsource b b\nsource c c\nsource d d\nsource e e");
-        topology.copartition_sources(&["a", "b"]).copartition_sources(&["c", "d"]).copartition_sources(&["b", "c"]);
-        let settings = TopicSettings { application_id: "app", overrides: &BTreeMap::new(), additional_retention_ms: 0 };
-        let plan = TopicPlan::of(&topology, &settings, std::iter::empty()).unwrap();
-        let groups: Vec<String> =
-            plan.copartitioned.iter().map(|group| group.iter().map(TopicName::as_str).collect()).collect();
-        assert_eq!(groups, ["abcd"]);
     }
 }

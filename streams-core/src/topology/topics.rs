@@ -8,7 +8,9 @@ use log_store::TopicName;
 
 use super::{
     Topology,
-    node::{NodeKind, SinkTarget},
+    copartition::Declared,
+    java_order::hash_set_order,
+    node::{InternalTopic, NodeKind, SinkTarget},
     source::Topics,
     subtopology::{stores_of, subtopologies},
 };
@@ -80,8 +82,8 @@ pub(crate) struct PartTopics {
 pub(crate) struct TopicPlan {
     /// By number of the sub-topology. One that fills a global store has only its source.
     pub(crate) parts: Vec<PartTopics>,
-    /// Sets of topics with equal partition counts.
-    pub(crate) copartitioned: Vec<BTreeSet<TopicName>>,
+    /// Groups of topics with equal partition counts, as they were declared.
+    pub(crate) copartitioned: Declared,
 }
 
 impl TopicPlan {
@@ -114,7 +116,7 @@ impl TopicPlan {
             for topic in &topology.internal_topics {
                 let name = names.full(&topic.name)?;
                 if part.sources.contains(&name) {
-                    part.internal.insert(name, names.repartition(topic.partitions));
+                    part.internal.insert(name, names.repartition(topic)?);
                 }
             }
             parts.push(part);
@@ -144,11 +146,16 @@ impl Names<'_> {
         }
     }
 
-    fn repartition(&self, partitions: Option<u32>) -> InternalTopicPlan {
+    fn repartition(&self, topic: &InternalTopic) -> Result<InternalTopicPlan> {
+        let partitions = topic.partitions;
+        if partitions == Some(0) {
+            let problem = format!("internal topic {} has 0 partitions; it needs at least 1", topic.name);
+            return Err(Error::Topology(vec![problem]));
+        }
         // Records are deleted once they are consumed, so nothing else may delete them.
         let own = [("cleanup.policy", "delete"), ("segment.bytes", "52428800"), ("retention.ms", "-1")];
         let settings = self.settings(own.into_iter(), &BTreeMap::new());
-        InternalTopicPlan { kind: InternalTopicKind::Repartition, partitions, is_source: false, settings }
+        Ok(InternalTopicPlan { kind: InternalTopicKind::Repartition, partitions, is_source: false, settings })
     }
 
     /// The changelog of a store; `None` if it has none.
@@ -157,7 +164,7 @@ impl Names<'_> {
         let found = self.topology.stores.iter().find(|known| known.builder.name() == store && !known.is_global);
         let (name, cleanup, config, is_source) = match found.map(|found| found.builder.changelog()) {
             None | Some(Changelog::Disabled) => return Ok(None),
-            Some(Changelog::SourceTopic(topic)) => (self.full(topic)?, ChangelogCleanup::Compact, &none, true),
+            Some(Changelog::SourceTopic { topic, cleanup }) => (self.full(topic)?, *cleanup, &none, true),
             Some(Changelog::Topic { cleanup, config }) => {
                 (checked(format!("{}-{store}-changelog", self.settings.application_id))?, *cleanup, config, false)
             }
@@ -205,22 +212,20 @@ impl Names<'_> {
         settings
     }
 
-    /// Groups that share a topic are one group.
-    fn copartitioned<'n>(
-        &self,
-        existing: impl Iterator<Item = &'n TopicName> + Clone,
-    ) -> Result<Vec<BTreeSet<TopicName>>> {
-        let mut groups: Vec<BTreeSet<TopicName>> = Vec::new();
+    /// The topics of the sources in each group, in the order in which a Java `HashSet` of those sources has them.
+    fn copartitioned<'n>(&self, existing: impl Iterator<Item = &'n TopicName> + Clone) -> Result<Declared> {
+        let mut groups = Declared::new();
         for sources in &self.topology.copartitioned {
-            let mut group = BTreeSet::new();
-            for (name, source) in self.topology.sources() {
-                if sources.iter().any(|member| member == name) {
-                    group.extend(self.sources(&source.topics, existing.clone())?);
+            let mut group: Vec<TopicName> = Vec::new();
+            for member in hash_set_order(sources) {
+                let source = self.topology.sources().find(|(name, _)| *name == sources[member]);
+                let Some((_, source)) = source else { continue };
+                for topic in self.sources(&source.topics, existing.clone())? {
+                    if !group.contains(&topic) {
+                        group.push(topic);
+                    }
                 }
             }
-            let (touching, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|other| !other.is_disjoint(&group));
-            group.extend(touching.into_iter().flatten());
-            groups = apart;
             groups.push(group);
         }
         Ok(groups)

@@ -47,6 +47,12 @@ impl Topology {
         self.nodes.iter().filter_map(|node| node.source().map(|source| (&*node.name, source)))
     }
 
+    /// True if it has a source of this name.
+    #[must_use]
+    pub fn has_source(&self, name: &str) -> bool {
+        self.sources().any(|(known, _)| known == name)
+    }
+
     /// True if a source chooses its topics among those that exist.
     pub(crate) fn has_patterns(&self) -> bool {
         self.sources().any(|(_, source)| matches!(source.topics, Topics::Pattern(_)))
@@ -160,9 +166,6 @@ fn internal_topics_are_names(topology: &Topology, violations: &mut Vec<String>) 
         if let Err(error) = TopicName::new(&topic.name) {
             violations.push(format!("internal topic: {error}"));
         }
-        if topic.partitions == Some(0) {
-            violations.push(format!("internal topic {} has 0 partitions; it needs at least 1", topic.name));
-        }
     }
 }
 
@@ -184,7 +187,7 @@ fn stores_are_unique_and_used(topology: &Topology, violations: &mut Vec<String>)
 
 fn changelogs_that_are_source_topics_are_read(topology: &Topology, violations: &mut Vec<String>) {
     for store in &topology.stores {
-        let Changelog::SourceTopic(topic) = store.builder.changelog() else { continue };
+        let Changelog::SourceTopic { topic, .. } = store.builder.changelog() else { continue };
         let is_read = topology.sources().any(|(name, source)| {
             !topology.is_global_source(name)
                 && matches!(&source.topics, Topics::Named(topics) if topics.contains(topic))

@@ -96,7 +96,9 @@ pub(crate) fn lower(graph: &Graph, rewrites: &Rewrites, config: &TopologyConfig)
         (graph[id].write)(&mut topology, &wiring);
     }
     for group in &graph.copartition {
-        let sources: Vec<&str> = group.iter().map(String::as_str).collect();
+        // Some are no sources: a source that was merged with another, or the node after several aggregations, which
+        // stands for theirs. Kafka Streams passes over them in the same way.
+        let sources: Vec<&str> = group.iter().map(String::as_str).filter(|name| topology.has_source(name)).collect();
         topology.copartition_sources(&sources);
     }
     topology

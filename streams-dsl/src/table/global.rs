@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use log_store::Headers;
 use streams_core::{
     Record,
     processor::{ProcessResult, Processor, ProcessorContext},
@@ -105,8 +106,9 @@ impl<K: Data, V: Data> Processor<K, Option<V>, (), ()> for GlobalUpdate<K, V> {
             return Ok(());
         }
         let store = self.store.expect("found when the processor was initialised");
-        let Record { key, value, timestamp, headers } = record;
-        store.put(ctx, &key, value.and_then(not_null), timestamp, &headers)?;
+        let Record { key, value, timestamp, .. } = record;
+        // As every table read from a topic, it keeps no headers.
+        store.put(ctx, &key, value.and_then(not_null), timestamp, &Headers::new())?;
         Ok(())
     }
 }

@@ -112,7 +112,7 @@ fn replace(log: &SharedClient, directory: &Path, changelog: Changelog, values: &
     let supplier = Stores::persistent_key_value_store("values");
     let store = Stores::key_value_store_builder(supplier, default_serde::<String>(), default_serde::<String>());
     let store: Arc<dyn StoreBuilder> = match changelog {
-        Changelog::SourceTopic(topic) => Arc::new(store.with_source_topic_as_changelog(topic)),
+        Changelog::SourceTopic { topic, .. } => Arc::new(store.with_source_topic_as_changelog(topic)),
         _ => Arc::new(store),
     };
     let mut topology = Topology::new();
@@ -137,7 +137,8 @@ fn replace(log: &SharedClient, directory: &Path, changelog: Changelog, values: &
 #[test]
 fn state_in_rocksdb_goes_on_and_is_rebuilt_from_changelog_or_source_topic() {
     let own = Changelog::Topic { cleanup: ChangelogCleanup::Compact, config: BTreeMap::new() };
-    for changelog in [own, Changelog::SourceTopic("values-in".into())] {
+    let source = Changelog::SourceTopic { topic: "values-in".into(), cleanup: ChangelogCleanup::Compact };
+    for changelog in [own, source] {
         let log = super::log();
         let topics = ["values-in", "values-out"].map(|name| NewTopic::new(TopicName::new(name).unwrap(), 1));
         log.admin().unwrap().create_topics(&topics).unwrap();

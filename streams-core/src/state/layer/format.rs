@@ -25,7 +25,12 @@ pub(crate) trait Codec<V>: Send + Sync {
         None
     }
 
-    /// Headers of the changelog record.
+    /// True if changelog records have headers: those of the value, or of the record that deleted it.
+    fn logs_headers(&self) -> bool {
+        false
+    }
+
+    /// Headers of the changelog record of a value.
     fn headers<'v>(&self, _value: &'v V) -> HeadersView<'v> {
         HeadersView::EMPTY
     }

@@ -73,7 +73,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         parts.format.opened(&*parts.backend)?;
         Ok(RowStore {
             cache: Cache::new(),
-            writes: Writes::new(),
+            writes: Writes::new(parts.format.codec().logs_headers()),
             budget: LayerBudget::new(Arc::clone(&parts.budget)),
             is_complete: parts.backend.is_empty(),
             committed_end: None,
@@ -299,7 +299,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     ) -> Result<Vec<Update<T, F::Value>>> {
         let held = self.writes.take_held();
         let mut updates = Vec::with_capacity(held.len());
-        for HeldBack { dirty, old, headers, is_first } in held {
+        for HeldBack { dirty, old, headers, is_first, .. } in held {
             let Dirty { slot, sub, timestamp, .. } = self.writes.dirty[dirty as usize];
             let (key, group) = self.cache.entry(slot);
             let new = group.row(sub).and_then(|row| row.value.clone());
@@ -380,7 +380,10 @@ impl<F: Format<Value: Clone>> RowStore<F> {
                     Err(error) => return Err(self.serde_error("value", &error)),
                 },
             };
-            let headers = value.map_or(log_store::HeadersView::EMPTY, |value| format.codec().headers(value));
+            let headers = match value {
+                Some(value) => format.codec().headers(value),
+                None => self.writes.headers_of_deletion(index),
+            };
             let bytes = (encoded == Encoded::Bytes).then_some(&self.value_bytes[..]);
             sink.log(&self.key_bytes, bytes, timestamp, headers)?;
             if std::mem::needs_drop::<F::Value>() {
@@ -401,10 +404,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             }
         }
         self.parts.format.committed();
-        // Updates that nobody took by now are of no use to anybody.
-        self.writes.held.clear();
-        self.writes.held_bytes = 0;
-        self.writes.dirty_bytes = 0;
+        self.writes.committed();
         self.committed_end = changelog_end.or(self.committed_end);
         if self.is_flush_due() {
             self.flush()?;

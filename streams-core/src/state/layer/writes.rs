@@ -1,6 +1,8 @@
 //! What was written: not committed, committed but not in the backend, held back from downstream.
 
-use log_store::Headers;
+use std::collections::HashMap;
+
+use log_store::{Headers, HeadersView};
 
 use super::group::{NONE, Row};
 
@@ -27,13 +29,15 @@ pub(crate) struct HeldBack<V> {
     pub(crate) headers: Headers,
     /// The first of these writes is also the first since the last commit.
     pub(crate) is_first: bool,
+    /// Number of the last of these writes.
+    last_write: u32,
 }
 
 /// The three lists. Every row in `held` is in `dirty`, because a commit flushes first.
 pub(crate) struct Writes<S, V> {
     /// In the order of the first writes: the order of the changelog.
     pub(crate) dirty: Vec<Dirty<S>>,
-    /// In the order of the first writes since the last flush: the order of what goes downstream.
+    /// What goes downstream at the next flush, until then in the order of the first writes.
     pub(crate) held: Vec<HeldBack<V>>,
     /// Committed rows that the backend does not have.
     pub(crate) unflushed: Vec<(u32, S)>,
@@ -41,21 +45,30 @@ pub(crate) struct Writes<S, V> {
     pub(crate) dirty_bytes: usize,
     /// Estimate of what held-back rows occupy.
     pub(crate) held_bytes: usize,
+    /// Writes to `held`, and whether one of them was to a row that was in it.
+    held_writes: u32,
+    is_held_rewritten: bool,
     /// Time and headers of the record that is being processed.
     timestamp: i64,
     headers: Headers,
+    /// Headers of the record that made the last write, by place in `dirty`, where there were any: a deletion is logged
+    /// with them. Not kept by stores whose changelog has no headers.
+    of_deletions: Option<HashMap<u32, Headers>>,
 }
 
 impl<S: Copy, V: Clone> Writes<S, V> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(logs_headers: bool) -> Self {
         Writes {
             dirty: Vec::new(),
             held: Vec::new(),
             unflushed: Vec::new(),
             dirty_bytes: 0,
             held_bytes: 0,
+            held_writes: 0,
+            is_held_rewritten: false,
             timestamp: log_store::NO_TIMESTAMP,
             headers: Headers::new(),
+            of_deletions: logs_headers.then(HashMap::new),
         }
     }
 
@@ -81,8 +94,31 @@ impl<S: Copy, V: Clone> Writes<S, V> {
             dirty.timestamp = timestamp;
             dirty.is_logged = true;
         }
+        if let Some(headers) = &mut self.of_deletions {
+            if !self.headers.is_empty() {
+                headers.insert(row.dirty, self.headers.clone());
+            } else if !headers.is_empty() {
+                headers.remove(&row.dirty);
+            }
+        }
         if is_caching {
             self.hold_back(row, bytes, is_first);
+        }
+    }
+
+    /// The headers with which the deletion at this place in `dirty` is logged.
+    pub(crate) fn headers_of_deletion(&self, dirty: usize) -> HeadersView<'_> {
+        let headers = self.of_deletions.as_ref().and_then(|headers| headers.get(&u32::try_from(dirty).ok()?));
+        headers.map_or(HeadersView::EMPTY, HeadersView::from)
+    }
+
+    /// Everything is committed: `dirty` has been emptied.
+    pub(crate) fn committed(&mut self) {
+        // Updates that nobody took by now are of no use to anybody.
+        self.forget_held();
+        self.dirty_bytes = 0;
+        if let Some(headers) = &mut self.of_deletions {
+            headers.clear();
         }
     }
 
@@ -96,34 +132,47 @@ impl<S: Copy, V: Clone> Writes<S, V> {
 
     fn hold_back(&mut self, row: &Row<V>, bytes: usize, is_first: bool) {
         let entry = &mut self.dirty[row.dirty as usize];
+        let last_write = self.held_writes;
+        self.held_writes += 1;
         if entry.held == NONE {
             entry.held = u32::try_from(self.held.len()).expect("fewer than 2^32 held-back rows");
             let (dirty, old, headers) = (row.dirty, row.value.clone(), self.headers.clone());
-            self.held.push(HeldBack { dirty, old, headers, is_first });
+            self.held.push(HeldBack { dirty, old, headers, is_first, last_write });
             self.held_bytes += bytes + size_of::<HeldBack<V>>();
         } else {
             let held = &mut self.held[entry.held as usize];
+            held.last_write = last_write;
+            self.is_held_rewritten = true;
             if !(self.headers.is_empty() && held.headers.is_empty()) {
                 held.headers = self.headers.clone();
             }
         }
     }
 
-    /// Takes what was held back.
+    /// Takes what was held back, in the order of the last writes: as Kafka Streams' caches flush.
     pub(crate) fn take_held(&mut self) -> Vec<HeldBack<V>> {
         for held in &self.held {
             self.dirty[held.dirty as usize].held = NONE;
         }
+        let mut held = std::mem::take(&mut self.held);
+        if self.is_held_rewritten {
+            held.sort_unstable_by_key(|held| held.last_write);
+        }
+        self.forget_held();
+        held
+    }
+
+    fn forget_held(&mut self) {
+        self.held.clear();
         self.held_bytes = 0;
-        std::mem::take(&mut self.held)
+        self.held_writes = 0;
+        self.is_held_rewritten = false;
     }
 
     /// Forgets all writes.
     pub(crate) fn clear(&mut self) {
         self.dirty.clear();
-        self.held.clear();
         self.unflushed.clear();
-        self.dirty_bytes = 0;
-        self.held_bytes = 0;
+        self.committed();
     }
 }

@@ -84,8 +84,8 @@ fn check(is_persistent: bool, is_caching: bool, is_logged: bool, ops: Vec<Op>) {
     }
     let mut stage = Stage::new(builder);
     let (mut committed, mut model) = (Model::new(), Model::new());
-    // What was written since the last drain: in this order, with the value before, and whether it was already written
-    // since the last commit.
+    // What was written since the last drain: in the order of the last writes, with the value before, and whether the first
+    // of these writes was the first since the last commit.
     let mut held: Vec<(String, Option<i64>, bool)> = Vec::new();
     // What was written since the last commit, and whether that concerns the changelog.
     let mut written: Vec<(String, bool)> = Vec::new();
@@ -98,9 +98,8 @@ fn check(is_persistent: bool, is_caching: bool, is_logged: bool, ops: Vec<Op>) {
             && !(matches!(op, Op::PutIfAbsent(..)) && model.contains_key(&key))
         {
             let before = written.iter_mut().find(|(other, _)| *other == key);
-            if !held.iter().any(|(other, ..)| *other == key) {
-                held.push((key.clone(), model.get(&key).copied(), before.is_none()));
-            }
+            let known = held.iter().position(|(other, ..)| *other == key).map(|place| held.remove(place));
+            held.push(known.unwrap_or_else(|| (key.clone(), model.get(&key).copied(), before.is_none())));
             match before {
                 Some((_, is_logged)) => *is_logged = true,
                 None => written.push((key, true)),
@@ -323,6 +322,23 @@ fn held_back_updates_carry_the_context_of_the_last_write() {
     let update = Update { key, new: Some(2), old: None, timestamp: 2, headers: headers(&["last"]) };
     assert_eq!(store.take_updates().unwrap(), [update]);
     assert_eq!(store.take_updates().unwrap(), []);
+}
+
+#[test]
+fn a_deletion_is_logged_with_the_headers_of_its_record_where_headers_are_kept() {
+    for (format, expected) in [(StoreFormat::Default, headers(&[])), (StoreFormat::Headers, headers(&["h"]))] {
+        let mut stage = Stage::new(timestamped(format));
+        let key = "k".to_owned();
+        for (context, expected) in [(headers(&["h"]), expected), (headers(&[]), headers(&[]))] {
+            stage.store().set_record_context(1, &headers(&["earlier"]));
+            stage.store().put(&key, ValueAndTimestamp::new("v".to_owned(), 1)).unwrap();
+            stage.store().set_record_context(2, &context);
+            stage.store().delete(&key).unwrap();
+            stage.commit();
+            let tombstone = Logged { key: b"k".to_vec(), value: None, timestamp: 2, headers: expected };
+            assert_eq!(stage.last_logged(), [tombstone]);
+        }
+    }
 }
 
 #[test]

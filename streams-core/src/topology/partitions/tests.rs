@@ -1,6 +1,6 @@
 //! Partition counts, told as sub-topologies in, counts or complaints out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use log_store::TopicName;
 
@@ -40,7 +40,7 @@ fn plan(parts: &[&str], own: &[(&str, u32)], together: &[&[&str]]) -> TopicPlan 
         }
         topics
     });
-    let copartitioned = together.iter().map(|group| group.iter().map(|topic| name(topic)).collect::<BTreeSet<_>>());
+    let copartitioned = together.iter().map(|group| group.iter().map(|topic| name(topic)).collect());
     TopicPlan { parts: parts.collect(), copartitioned: copartitioned.collect() }
 }
 

@@ -206,12 +206,16 @@ impl<K: Data, A: Data> Sessions<K, A> {
             Sessions::Plain(store) => ctx.store(store).take_updates()?,
             Sessions::WithHeaders(store) => {
                 let updates = ctx.store(store).take_updates()?;
-                let plain = |update: Update<Windowed<K>, ValueAndTimestamp<A>>| Update {
-                    key: update.key,
-                    new: update.new.map(|row| row.value),
-                    old: update.old.map(|row| row.value),
-                    timestamp: update.timestamp,
-                    headers: update.headers,
+                // The headers are those of the row, not of the record.
+                let plain = |update: Update<Windowed<K>, ValueAndTimestamp<A>>| {
+                    let (new, headers) = update.new.map(|row| (row.value, row.headers)).unzip();
+                    Update {
+                        key: update.key,
+                        new,
+                        old: update.old.map(|row| row.value),
+                        timestamp: update.timestamp,
+                        headers: headers.unwrap_or_default(),
+                    }
                 };
                 updates.into_iter().map(plain).collect()
             }
