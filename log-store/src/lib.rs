@@ -42,6 +42,7 @@
 
 pub mod batch;
 pub mod client;
+pub mod clock;
 mod config;
 pub mod embedded;
 mod error;

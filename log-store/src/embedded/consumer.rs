@@ -1,16 +1,11 @@
 //! A consumer of the embedded log.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     consumer_watch::{Mailbox, Mailed, Watch},
     group::{GROUP_SLOT, Membership, Step},
     log::Inner,
-    log_shared::now_ms,
     partition::Partition,
 };
 use crate::{
@@ -107,7 +102,7 @@ impl EmbeddedConsumer {
             OffsetReset::Latest => partition.end(self.config.isolation),
             OffsetReset::ByDuration(age) => {
                 let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-                match partition.offset_for_time(now_ms().saturating_sub(age))? {
+                match partition.offset_for_time(self.log.shared.now_ms().saturating_sub(age))? {
                     Some(offset) => Ok(offset),
                     None => partition.end(self.config.isolation),
                 }
@@ -150,7 +145,7 @@ impl EmbeddedConsumer {
     }
 
     /// Asks the group what is to be done.
-    fn poll_group(&mut self, now: Instant) -> Result<Option<Polled>> {
+    fn poll_group(&mut self, now: Duration) -> Result<Option<Polled>> {
         let Some(membership) = &mut self.membership else { return Ok(None) };
         match membership.poll(now)? {
             Step::Nothing => Ok(None),
@@ -231,7 +226,7 @@ impl Consumer for EmbeddedConsumer {
     }
 
     fn poll(&mut self, wait: Duration) -> Result<Polled> {
-        let mut now = Instant::now();
+        let mut now = self.log.shared.clock.monotonic();
         let deadline = now + wait.min(WAIT_MAX);
         if !self.arriving.is_empty() {
             return self.arrive();
@@ -245,7 +240,7 @@ impl Consumer for EmbeddedConsumer {
                 return Ok(polled);
             }
             let due = self.membership.as_ref().map_or(deadline, |membership| membership.due().min(deadline));
-            let polled = match self.mailbox.take(due) {
+            let polled = match self.mailbox.take(due.saturating_sub(now)) {
                 Mailed::Woken => return Ok(Polled::Idle),
                 Mailed::Nothing if due == deadline => return Ok(Polled::Idle),
                 Mailed::Nothing => None,
@@ -255,7 +250,7 @@ impl Consumer for EmbeddedConsumer {
             if let Some(polled) = polled {
                 return Ok(polled);
             }
-            now = Instant::now();
+            now = self.log.shared.clock.monotonic();
         }
     }
 

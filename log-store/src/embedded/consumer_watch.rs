@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -49,8 +49,9 @@ pub(crate) enum Mailed {
 }
 
 impl Mailbox {
-    /// The next partition to look at, waiting for one until `deadline`.
-    pub(crate) fn take(&self, deadline: Instant) -> Mailed {
+    /// The next partition to look at, waiting for one as long as `wait`.
+    pub(crate) fn take(&self, wait: Duration) -> Mailed {
+        let mut deadline = None;
         let mut mail = self.mail.lock();
         loop {
             if std::mem::take(&mut mail.is_woken) {
@@ -61,6 +62,10 @@ impl Mailbox {
                 watch.is_queued.store(false, Ordering::SeqCst);
                 return Mailed::Ready(watch.slot);
             }
+            if wait.is_zero() {
+                return Mailed::Nothing;
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
             if self.changed.wait_until(&mut mail, deadline).timed_out() && mail.ready.is_empty() && !mail.is_woken {
                 return Mailed::Nothing;
             }

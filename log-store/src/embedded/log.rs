@@ -33,6 +33,7 @@ use super::{
 use crate::{
     Error, Offset, Result, TopicName, TopicPartition,
     client::{Admin, Consumer, ConsumerConfig, LogClient, Producer, ProducerConfig, TopicDescription},
+    clock::{Clock, SystemClock},
 };
 
 /// A log in a directory (or in memory) of this process. A clone is another handle on the same log.
@@ -105,10 +106,29 @@ impl EmbeddedLog {
     ///
     /// As [`EmbeddedLog::open`].
     pub fn open_in(directory: Arc<dyn Directory>, config: LogConfig) -> Result<Self> {
+        Self::open_as(directory, config, Arc::new(SystemClock::new()), true)
+    }
+
+    /// Opens a log for simulations: it takes its time from `clock`, and has no threads of its own. The caller calls
+    /// [`EmbeddedLog::clean`] and [`EmbeddedLog::abort_expired`].
+    ///
+    /// # Errors
+    ///
+    /// As [`EmbeddedLog::open`].
+    pub fn open_stepped(directory: Arc<dyn Directory>, config: LogConfig, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::open_as(directory, config, clock, false)
+    }
+
+    fn open_as(
+        directory: Arc<dyn Directory>,
+        config: LogConfig,
+        clock: Arc<dyn Clock>,
+        has_threads: bool,
+    ) -> Result<Self> {
         let lock = directory.lock()?;
         let is_clean = take_clean_mark(&*directory)?;
         ensure_meta(&*directory)?;
-        let shared = Arc::new(Shared::new(directory, config));
+        let shared = Arc::new(Shared::new(directory, config, clock, has_threads));
         let (topics, is_adopted) = load_topics(&shared, is_clean)?;
         let partitions = || topics.values().flat_map(|topic| &topic.partitions);
         if !is_clean {
@@ -126,7 +146,8 @@ impl EmbeddedLog {
                 begin
             }
         };
-        let transactions = Arc::new(Transactions::open(Arc::clone(&shared.directory), &begin)?);
+        let transactions =
+            Arc::new(Transactions::open(Arc::clone(&shared.directory), &begin, Arc::clone(&shared.clock))?);
         let inner = Arc::new(Inner {
             shared,
             topics: RwLock::new(topics),
@@ -140,8 +161,12 @@ impl EmbeddedLog {
             inner.cut_offsets_to_log_ends()?;
         }
         inner.checkpoint()?;
-        cleaner::start(&inner);
-        if let Durability::Interval(interval) = inner.shared.config.durability {
+        if has_threads {
+            cleaner::start(&inner);
+        }
+        if let Durability::Interval(interval) = inner.shared.config.durability
+            && has_threads
+        {
             start_syncing(Arc::downgrade(&inner), interval);
         }
         Ok(EmbeddedLog { inner })
@@ -165,6 +190,16 @@ impl EmbeddedLog {
     /// alone.
     pub fn clean(&self) -> Result<CleanReport> {
         self.inner.clean(true)
+    }
+
+    /// Aborts now the transactions that were open for longer than their timeout. A thread does so, too, when the first
+    /// of them can be.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be written.
+    pub fn abort_expired(&self) -> Result<()> {
+        self.inner.abort_expired()
     }
 
     /// Syncs everything, writes down that the log was closed in order, and lets go of the directory. Whoever uses a

@@ -3,18 +3,20 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, OnceLock, Weak},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
 
 use super::{LogConfig, partition::Partition, storage::Directory, sync::Syncer};
-use crate::{Error, Result};
+use crate::{Error, Result, clock::Clock};
 
 /// Shared by the partitions of a log.
 pub(crate) struct Shared {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) config: LogConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// False in a simulation: the log does nothing by itself.
+    pub(crate) has_threads: bool,
     pub(crate) syncer: Syncer,
     pub(crate) fresh: FreshBytes,
     pub(crate) open_files: OpenFiles,
@@ -23,11 +25,25 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(directory: Arc<dyn Directory>, config: LogConfig) -> Self {
+    pub(crate) fn new(
+        directory: Arc<dyn Directory>,
+        config: LogConfig,
+        clock: Arc<dyn Clock>,
+        has_threads: bool,
+    ) -> Self {
         let fresh = FreshBytes { bytes_max: config.tail_bytes_max, queue: Mutex::default() };
         let open_files =
             OpenFiles { partitions_max: config.open_files_max / FILES_PER_PARTITION, queue: Mutex::default() };
-        Shared { directory, config, syncer: Syncer::default(), fresh, open_files, failure: OnceLock::new() }
+        Shared {
+            directory,
+            config,
+            clock,
+            has_threads,
+            syncer: Syncer::default(),
+            fresh,
+            open_files,
+            failure: OnceLock::new(),
+        }
     }
 
     /// Refuses if an earlier write failed, or the log was closed.
@@ -36,6 +52,11 @@ impl Shared {
             None => Ok(()),
             Some(reason) => Err(Error::Poisoned { reason: reason.clone() }),
         }
+    }
+
+    /// Milliseconds since 1970 now.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.wall_clock_ms()
     }
 
     /// Ends all writing. The first reason stays.
@@ -49,12 +70,6 @@ impl Shared {
         let _first_reason_stays = self.failure.set(reason.to_owned());
         self.syncer.wake_all();
     }
-}
-
-/// Milliseconds since 1970 now.
-pub(crate) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Counts the bytes of fresh batches that the partitions keep in memory, oldest first.

@@ -7,9 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 
-use super::{
-    Durability, log::Inner, log_shared::now_ms, partition::Partition, producer_state::advance, transaction::Session,
-};
+use super::{Durability, log::Inner, partition::Partition, producer_state::advance, transaction::Session};
 use crate::{
     Error, NO_TIMESTAMP, Offset, RecordView, Result, TopicConfig, TopicPartition,
     batch::{BatchBuilder, Compression, MarkerKind, ProducerStamp, TimestampType},
@@ -49,7 +47,7 @@ struct Limits {
 }
 
 impl Limits {
-    fn new(topic: &TopicConfig, producer: &ProducerConfig) -> Self {
+    fn new(topic: &TopicConfig, producer: &ProducerConfig, now_ms: i64) -> Self {
         let bytes_max = topic.message_bytes_max as usize;
         let millis = |limit: Duration| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
         let is_checked = topic.timestamp_type == TimestampType::CreateTime;
@@ -59,8 +57,8 @@ impl Limits {
             compression: topic.compression.unwrap_or(producer.compression),
             full_bytes: producer.batch_bytes.min(bytes_max),
             bytes_max,
-            timestamp_min: before.map_or(i64::MIN, |before| now_ms().saturating_sub(millis(before))),
-            timestamp_max: after.map_or(i64::MAX, |after| now_ms().saturating_add(millis(after))),
+            timestamp_min: before.map_or(i64::MIN, |before| now_ms.saturating_sub(millis(before))),
+            timestamp_max: after.map_or(i64::MAX, |after| now_ms.saturating_add(millis(after))),
         }
     }
 
@@ -100,7 +98,7 @@ impl EmbeddedProducer {
         });
         target.sequence = advance(target.sequence, target.builder.count());
         target.waiting = Some(target.builder.finish(stamp, target.limits.compression));
-        target.limits = Limits::new(&target.partition.config(), &self.config);
+        target.limits = Limits::new(&target.partition.config(), &self.config, target.partition.now_ms());
         if self.append_waiting(index)? || should_wait { self.log.sync() } else { Ok(()) }
     }
 
@@ -118,7 +116,7 @@ impl EmbeddedProducer {
     fn refuse_timestamp(&mut self, index: usize, timestamp: i64) -> Result<()> {
         let target = &mut self.targets[index];
         // The limits are as old as the open batch, and the clock has gone on.
-        target.limits = Limits::new(&target.partition.config(), &self.config);
+        target.limits = Limits::new(&target.partition.config(), &self.config, target.partition.now_ms());
         if target.limits.allow(timestamp) {
             return Ok(());
         }
@@ -166,7 +164,7 @@ impl Producer for EmbeddedProducer {
         let partition = self.log.partition(to)?;
         let handle = PartitionHandle(u32::try_from(self.targets.len()).expect("fewer than 4 billion partitions"));
         self.targets.push(Target {
-            limits: Limits::new(&partition.config(), &self.config),
+            limits: Limits::new(&partition.config(), &self.config, partition.now_ms()),
             partition,
             builder: BatchBuilder::new(),
             waiting: None,

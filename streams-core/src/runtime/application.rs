@@ -70,10 +70,10 @@ struct Thread {
 }
 
 impl Application {
-    pub(crate) fn new(client: SharedClient, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(client: SharedClient, settings: Settings, clock: Arc<dyn Clock>, is_stepped: bool) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let client_id = settings.client_id.clone();
-        let restorer = Restorer::new(Arc::clone(&client), settings.isolation(), client_id, Arc::clone(&metrics));
+        let shared = (Arc::clone(&client), Arc::clone(&metrics), Arc::clone(&clock));
+        let restorer = Restorer::new(shared.0, &settings, shared.1, shared.2, is_stepped);
         Application {
             client,
             settings,
@@ -118,6 +118,13 @@ impl Application {
     /// Once, before the first thread.
     pub(crate) fn set_started(&self, started: Started) {
         assert!(self.started.set(started).is_ok(), "an application starts once");
+    }
+
+    /// Lets others have the state directory, with nothing closed: as if the process had ended.
+    pub(crate) fn release_directory(&self) {
+        if let Some(started) = self.started.get() {
+            started.release();
+        }
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -192,6 +199,11 @@ impl Application {
         Ok(())
     }
 
+    /// Takes in a stream thread that its maker drives.
+    pub(crate) fn adopt(&self, index: u32, control: Arc<Control>) {
+        self.remember(index, Thread { control, state: StreamThreadState::Created, handle: None });
+    }
+
     fn remember(&self, index: u32, thread: Thread) {
         let mut threads = self.threads.lock();
         threads.insert(index, thread);
@@ -218,7 +230,7 @@ impl Application {
             let error = Arc::new(error);
             match self.decide(&error) {
                 StreamThreadExceptionResponse::ReplaceThread if self.lifecycle.state().is_running_or_rebalancing() => {
-                    std::thread::sleep(REPLACEMENT_PAUSE);
+                    self.clock.sleep(REPLACEMENT_PAUSE);
                     match self.replace(index) {
                         Ok(replacement) => {
                             thread = replacement;
@@ -301,7 +313,7 @@ impl Application {
         }
     }
 
-    fn ended(&self, index: u32) {
+    pub(crate) fn ended(&self, index: u32) {
         self.forget(index);
         let all_running = {
             let threads = self.threads.lock();

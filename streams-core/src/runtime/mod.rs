@@ -20,7 +20,7 @@ mod process_id;
 mod purge;
 pub(crate) mod restorer;
 mod settings;
-mod startup;
+pub(crate) mod startup;
 mod streams;
 mod thread;
 mod thread_state;
@@ -28,9 +28,12 @@ mod thread_state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use application::Application;
 pub use application::{StreamThreadExceptionResponse, UncaughtExceptionHandler};
 pub use lifecycle::{State, StateListener};
 pub use metrics::Metric;
 pub use restorer::{RestoreListener, RestoreProgress};
+pub(crate) use settings::Settings;
 pub use streams::{LagInfo, Streams};
+pub(crate) use thread::StreamThread;
 pub use thread_state::StreamThreadState;

@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use log_store::{
@@ -31,8 +31,9 @@ use parking_lot::{Condvar, Mutex};
 use super::{
     application::panic_text,
     metrics::{Metric, Metrics},
+    settings::Settings,
 };
-use crate::{Error, Result, state::StateStore, task::TaskId};
+use crate::{Error, Result, state::StateStore, task::TaskId, time::Clock};
 
 /// Workers of one application, at most: a restore is bound by decoding and writing, so more than the cores do not help.
 const WORKERS_MAX: usize = 4;
@@ -147,13 +148,16 @@ struct Shared {
     metrics: Arc<Metrics>,
     listener: Mutex<Option<Arc<dyn RestoreListener>>>,
     paused: AtomicBool,
+    clock: Arc<dyn Clock>,
+    /// Nobody works but who calls [`Restorer::step`].
+    is_stepped: bool,
     queue: Mutex<Queue>,
     arrived: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Restoration>,
     idle: usize,
     workers: usize,
     is_closed: bool,
@@ -170,7 +174,14 @@ impl fmt::Debug for Restorer {
 }
 
 impl Restorer {
-    pub(crate) fn new(client: SharedClient, isolation: Isolation, client_id: String, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        client: SharedClient,
+        settings: &Settings,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        is_stepped: bool,
+    ) -> Self {
+        let (isolation, client_id) = (settings.isolation(), settings.client_id.clone());
         Restorer(Arc::new(Shared {
             client,
             isolation,
@@ -178,6 +189,8 @@ impl Restorer {
             metrics,
             listener: Mutex::default(),
             paused: AtomicBool::new(false),
+            clock,
+            is_stepped,
             queue: Mutex::default(),
             arrived: Condvar::new(),
         }))
@@ -195,7 +208,10 @@ impl Restorer {
     /// Queues a job; a worker is started for it if all are busy and more are allowed.
     pub(crate) fn submit(&self, job: Job) -> Result<()> {
         let mut queue = self.0.queue.lock();
-        queue.jobs.push_back(job);
+        queue.jobs.push_back(Restoration::new(&self.0, job));
+        if self.0.is_stepped {
+            return Ok(());
+        }
         let allowed = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         if queue.idle < queue.jobs.len() && queue.workers < allowed {
             let shared = Arc::clone(&self.0);
@@ -209,6 +225,35 @@ impl Restorer {
         Ok(())
     }
 
+    /// Takes the job that waits longest one step on; false if there is none. Only without workers.
+    pub(crate) fn step(&self) -> bool {
+        let Some(mut restoration) = self.0.queue.lock().jobs.pop_front() else { return false };
+        if restoration.step(Duration::ZERO) == Step::GoesOn {
+            self.0.queue.lock().jobs.push_back(restoration);
+        }
+        true
+    }
+
+    /// Ends the job of `task`, which was cancelled, if nobody else would.
+    pub(crate) fn end_cancelled(&self, task: TaskId) {
+        let find = |queue: &mut Queue| {
+            let is_it = |job: &Restoration| job.context.task == task && job.cancelled.load(Ordering::Relaxed);
+            let place = queue.jobs.iter().position(is_it)?;
+            queue.jobs.remove(place)
+        };
+        while self.0.is_stepped
+            && let Some(mut restoration) = find(&mut self.0.queue.lock())
+        {
+            restoration.step(Duration::ZERO);
+        }
+    }
+
+    /// Drops all jobs with their stores, unclosed.
+    pub(crate) fn forget(&self) {
+        let jobs = std::mem::take(&mut self.0.queue.lock().jobs);
+        drop(jobs);
+    }
+
     /// Ends the workers once their jobs are done or cancelled.
     pub(crate) fn close(&self) {
         self.0.queue.lock().is_closed = true;
@@ -217,13 +262,13 @@ impl Restorer {
 }
 
 impl Shared {
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         loop {
-            let job = {
+            let mut restoration = {
                 let mut queue = self.queue.lock();
                 loop {
-                    if let Some(job) = queue.jobs.pop_front() {
-                        break job;
+                    if let Some(restoration) = queue.jobs.pop_front() {
+                        break restoration;
                     }
                     if queue.is_closed {
                         return;
@@ -233,87 +278,156 @@ impl Shared {
                     queue.idle -= 1;
                 }
             };
-            let (task, cancelled) = (job.task, job.cancelled);
-            // A serde of the user may panic on what is in a changelog.
-            let restored =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match open(&job.open, &cancelled)? {
-                    Some(stores) => Restore::new(self, task, &cancelled).run(stores),
-                    None => Ok(None),
-                }));
-            let stores = restored.unwrap_or_else(|panic| {
-                let text = panic_text(&*panic);
-                Err(Error::IllegalState(format!("the restore of task {task} panicked: {text}")))
-            });
-            (job.done)(RestoredTask { task, committed: job.committed, stores });
+            while restoration.step(POLL_WAIT) == Step::GoesOn {}
         }
     }
 }
 
-/// Opens the stores of a task, waiting for an earlier owner in this process to let go of them; `None` if cancelled.
-fn open(open: &OpenStores, cancelled: &AtomicBool) -> Result<Option<Vec<RestoringStore>>> {
-    let began = Instant::now();
-    while !cancelled.load(Ordering::Relaxed) {
-        match open() {
-            Err(Error::IllegalState(_)) if began.elapsed() < OPEN_WAIT => std::thread::sleep(POLL_WAIT),
-            opened => return opened.map(Some),
-        }
-    }
-    Ok(None)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    GoesOn,
+    Done,
 }
 
-/// One restore under way.
-struct Restore<'a> {
-    shared: &'a Shared,
-    task: TaskId,
-    cancelled: &'a AtomicBool,
-    listener: Option<Arc<dyn RestoreListener>>,
+type Stores = Vec<Box<dyn StateStore>>;
+
+/// One job, done step by step: open the stores, fill them, hand them back.
+struct Restoration {
+    context: Context,
+    cancelled: Arc<AtomicBool>,
+    open: OpenStores,
+    /// Taken when the job is done.
+    answer: Option<(HashMap<TopicPartition, CommittedOffset>, Box<dyn FnOnce(RestoredTask) + Send>)>,
+    /// When the job was begun.
+    began: Option<Duration>,
+    fill: Option<Fill>,
+}
+
+/// The stores of a task while they are filled.
+struct Fill {
+    stores: Stores,
+    fillings: Vec<Filling>,
+    /// `None`: nothing is to be read.
+    consumer: Option<Box<dyn Consumer>>,
 }
 
 /// One store that is being filled.
 struct Filling {
     store: usize,
     progress: RestoreProgress,
-    since: Instant,
+    since: Duration,
     is_done: bool,
 }
 
-impl<'a> Restore<'a> {
-    fn new(shared: &'a Shared, task: TaskId, cancelled: &'a AtomicBool) -> Self {
-        Restore { shared, task, cancelled, listener: shared.listener.lock().clone() }
+/// What all steps of a job need.
+struct Context {
+    shared: Arc<Shared>,
+    task: TaskId,
+    listener: Option<Arc<dyn RestoreListener>>,
+}
+
+impl Restoration {
+    fn new(shared: &Arc<Shared>, job: Job) -> Self {
+        let listener = shared.listener.lock().clone();
+        Restoration {
+            context: Context { shared: Arc::clone(shared), task: job.task, listener },
+            cancelled: job.cancelled,
+            open: job.open,
+            answer: Some((job.committed, job.done)),
+            began: None,
+            fill: None,
+        }
     }
 
-    fn run(&self, stores: Vec<RestoringStore>) -> Result<Option<Vec<Box<dyn StateStore>>>> {
-        let sources: Vec<Option<RestoreSource>> = stores.iter().map(|store| store.source.clone()).collect();
-        let mut stores: Vec<Box<dyn StateStore>> = stores.into_iter().map(|store| store.store).collect();
-        let outcome = if sources.iter().any(Option::is_some) { self.fill(&mut stores, &sources) } else { Ok(true) };
-        match outcome {
-            Ok(true) => Ok(Some(stores)),
-            // What was restored stays in the files: the next restore goes on from there.
-            Ok(false) => close_all(&mut stores).map(|()| None),
+    /// Works for about `wait`, and answers when everything is done.
+    fn step(&mut self, wait: Duration) -> Step {
+        // A serde of the user may panic on what is in a changelog.
+        let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.try_step(wait)));
+        let task = self.context.task;
+        let stepped = stepped.unwrap_or_else(|panic| {
+            let text = panic_text(&*panic);
+            Err(Error::IllegalState(format!("the restore of task {task} panicked: {text}")))
+        });
+        let stores = match stepped {
+            Ok(None) => return Step::GoesOn,
+            Ok(Some(stores)) => Ok(stores),
             Err(error) => {
-                if let Err(second) = close_all(&mut stores) {
+                let stores = self.fill.take().map(|fill| fill.stores);
+                if let Some(Err(second)) = stores.map(|mut stores| close_all(&mut stores)) {
                     tracing::warn!(error = %second, "a store could not be closed after a failed restore");
                 }
                 Err(error)
             }
+        };
+        if let Some((committed, done)) = self.answer.take() {
+            done(RestoredTask { task, committed, stores });
         }
+        Step::Done
     }
 
-    /// Brings the stores up to date; false if the restore was cancelled.
-    fn fill(&self, stores: &mut [Box<dyn StateStore>], sources: &[Option<RestoreSource>]) -> Result<bool> {
-        let mut admin = self.shared.client.admin()?;
-        let mut consumer = self.shared.client.consumer(&ConsumerConfig {
-            client_id: format!("{}-restore-consumer", self.shared.client_id),
-            isolation: self.shared.isolation,
+    /// `Some` at the end: the stores, or nothing if the job was cancelled.
+    fn try_step(&mut self, wait: Duration) -> Result<Option<Option<Stores>>> {
+        let clock = &self.context.shared.clock;
+        let began = *self.began.get_or_insert_with(|| clock.monotonic());
+        if self.cancelled.load(Ordering::Relaxed) {
+            return self.suspend().map(|()| Some(None));
+        }
+        let Some(fill) = &mut self.fill else {
+            match (self.open)() {
+                // An earlier owner in this process has not let go of them yet.
+                Err(Error::IllegalState(_)) if clock.monotonic() - began < OPEN_WAIT => clock.sleep(wait),
+                opened => self.begin(opened?)?,
+            }
+            return Ok(None);
+        };
+        if fill.finish_complete(&self.context)? {
+            return Ok(self.fill.take().map(|fill| Some(fill.stores)));
+        }
+        if self.context.shared.paused.load(Ordering::Relaxed) {
+            clock.sleep(wait);
+            return Ok(None);
+        }
+        fill.read(&self.context, wait)?;
+        Ok(None)
+    }
+
+    fn begin(&mut self, opened: Vec<RestoringStore>) -> Result<()> {
+        let sources: Vec<Option<RestoreSource>> = opened.iter().map(|store| store.source.clone()).collect();
+        let stores = opened.into_iter().map(|opened| opened.store).collect();
+        // From here on they are closed if anything fails.
+        let fill = self.fill.insert(Fill { stores, fillings: Vec::new(), consumer: None });
+        if sources.iter().any(Option::is_some) {
+            fill.begin(&self.context, &sources)?;
+        }
+        Ok(())
+    }
+
+    /// What was restored stays in the files: the next restore goes on from there.
+    fn suspend(&mut self) -> Result<()> {
+        let Some(mut fill) = self.fill.take() else { return Ok(()) };
+        for filling in fill.fillings.iter().filter(|filling| !filling.is_done) {
+            self.context.tell(|listener| listener.on_restore_suspended(&filling.progress));
+        }
+        close_all(&mut fill.stores)
+    }
+}
+
+impl Fill {
+    fn begin(&mut self, context: &Context, sources: &[Option<RestoreSource>]) -> Result<()> {
+        let shared = &context.shared;
+        let mut admin = shared.client.admin()?;
+        let mut consumer = shared.client.consumer(&ConsumerConfig {
+            client_id: format!("{}-restore-consumer", shared.client_id),
+            isolation: shared.isolation,
             ..ConsumerConfig::default()
         })?;
-        let mut fillings = Vec::new();
         for (index, source) in sources.iter().enumerate() {
             let Some(source) = source else { continue };
-            let filling = self.begin(index, &mut stores[index], source, &mut *admin, &mut *consumer)?;
-            fillings.push(filling);
+            let filling = context.begin(index, &mut self.stores[index], source, &mut *admin, &mut *consumer)?;
+            self.fillings.push(filling);
         }
-        let start: Vec<_> = fillings
+        let start: Vec<_> = self
+            .fillings
             .iter()
             .filter(|filling| filling.progress.remaining() > 0)
             .map(|filling| (filling.progress.changelog.clone(), StartAt::Offset(filling.progress.start)))
@@ -321,36 +435,37 @@ impl<'a> Restore<'a> {
         if !start.is_empty() {
             consumer.assign(&start)?;
         }
-        loop {
-            for filling in fillings.iter_mut().filter(|filling| !filling.is_done) {
-                if let Some(position) = consumer.position(&filling.progress.changelog) {
-                    filling.progress.position = filling.progress.position.max(position).min(filling.progress.end);
-                }
-                if filling.progress.remaining() == 0 {
-                    self.finish(filling, &mut stores[filling.store], &mut *consumer)?;
-                }
-            }
-            if fillings.iter().all(|filling| filling.is_done) {
-                return Ok(true);
-            }
-            if self.cancelled.load(Ordering::Relaxed) {
-                for filling in fillings.iter().filter(|filling| !filling.is_done) {
-                    self.tell(|listener| listener.on_restore_suspended(&filling.progress));
-                }
-                return Ok(false);
-            }
-            if self.shared.paused.load(Ordering::Relaxed) {
-                std::thread::sleep(POLL_WAIT);
-                continue;
-            }
-            if let Polled::Batch(batch) = consumer.poll(POLL_WAIT)? {
-                let target = fillings.iter_mut().find(|filling| filling.progress.changelog == batch.partition);
-                let Some(filling) = target.filter(|filling| !filling.is_done) else { continue };
-                self.apply(&batch, filling, &mut *stores[filling.store])?;
-            }
-        }
+        self.consumer = Some(consumer);
+        Ok(())
     }
 
+    /// Finishes the stores that are complete; true if all are.
+    fn finish_complete(&mut self, context: &Context) -> Result<bool> {
+        let Some(consumer) = &mut self.consumer else { return Ok(true) };
+        for filling in self.fillings.iter_mut().filter(|filling| !filling.is_done) {
+            if let Some(position) = consumer.position(&filling.progress.changelog) {
+                filling.progress.position = filling.progress.position.max(position).min(filling.progress.end);
+            }
+            if filling.progress.remaining() == 0 {
+                context.finish(filling, &mut self.stores[filling.store], &mut **consumer)?;
+            }
+        }
+        Ok(self.fillings.iter().all(|filling| filling.is_done))
+    }
+
+    fn read(&mut self, context: &Context, wait: Duration) -> Result<()> {
+        let Some(consumer) = &mut self.consumer else { return Ok(()) };
+        if let Polled::Batch(batch) = consumer.poll(wait)? {
+            let target = self.fillings.iter_mut().find(|filling| filling.progress.changelog == batch.partition);
+            if let Some(filling) = target.filter(|filling| !filling.is_done) {
+                context.apply(&batch, filling, &mut *self.stores[filling.store])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Context {
     /// Decides where the restore of one store begins and ends.
     fn begin(
         &self,
@@ -389,7 +504,7 @@ impl<'a> Restore<'a> {
             elapsed: Duration::ZERO,
         };
         self.tell(|listener| listener.on_restore_start(&progress));
-        Ok(Filling { store: index, progress, since: Instant::now(), is_done: false })
+        Ok(Filling { store: index, progress, since: self.shared.clock.monotonic(), is_done: false })
     }
 
     fn apply(&self, batch: &FetchedBatch, filling: &mut Filling, store: &mut dyn StateStore) -> Result<()> {
@@ -406,7 +521,7 @@ impl<'a> Restore<'a> {
         }
         progress.records += records;
         progress.position = batch.next.min(progress.end);
-        progress.elapsed = filling.since.elapsed();
+        progress.elapsed = self.shared.clock.monotonic() - filling.since;
         self.shared.metrics.add(Metric::RestoreRecordsTotal, records);
         self.tell(|listener| listener.on_batch_restored(progress));
         Ok(())
@@ -421,7 +536,7 @@ impl<'a> Restore<'a> {
         consumer.pause(std::slice::from_ref(&filling.progress.changelog));
         store.restored(filling.progress.end)?;
         filling.is_done = true;
-        filling.progress.elapsed = filling.since.elapsed();
+        filling.progress.elapsed = self.shared.clock.monotonic() - filling.since;
         let progress = &filling.progress;
         tracing::debug!(
             task = %self.task, store = progress.store, records = progress.records, end = %progress.end,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, Result, StreamsConfig,
-    state::{MemoryBudget, StateDirectory, StateSettings},
+    state::{MemoryBudget, SimulatedDisk, StateDirectory, StateSettings},
     task::{TaskId, record_collector::PartitionCounts},
     topology::{
         Topology,
@@ -42,33 +42,48 @@ pub(crate) struct Started {
 impl Started {
     /// The last thread has ended: closes the global stores and lets others have the directory.
     pub(crate) fn close(&self) -> Result<()> {
-        self.cleaner.lock().take();
         let closed = self.global_stores.close();
-        self.directory.lock().take();
+        self.release();
         closed
+    }
+
+    /// Lets others have the directory.
+    pub(crate) fn release(&self) {
+        self.cleaner.lock().take();
+        self.directory.lock().take();
     }
 }
 
 type SharedDirectory = Arc<Mutex<Option<Arc<StateDirectory>>>>;
 
 /// Opens the directory of an application's state: nobody else may have it.
-pub(crate) fn open_directory(topology: &Topology, config: &StreamsConfig) -> Result<Arc<StateDirectory>> {
+pub(crate) fn open_directory(
+    topology: &Topology,
+    config: &StreamsConfig,
+    simulated_disk: Option<&SimulatedDisk>,
+) -> Result<Arc<StateDirectory>> {
     let caching = topology.stores.iter().filter(|store| store.builder.is_caching()).count().max(1);
     let settings = StateSettings {
         budget: MemoryBudget::new(config.memory_budget),
         held_bytes_max: config.statestore_cache_max_bytes / config.num_stream_threads / caching,
+        simulated_disk: simulated_disk.cloned(),
         ..StateSettings::new(&config.state_dir)
     };
     StateDirectory::open(&config.application_id, settings)
 }
 
-/// Makes an application ready to run.
+/// Makes an application ready to run. With a `simulated_disk`, persistent stores keep their rows there.
 ///
 /// # Errors
 ///
 /// Whatever is not as it must be, with the way out. Nothing has been started then.
-pub(crate) fn prepare(topology: &Topology, config: &StreamsConfig, client: &SharedClient) -> Result<Started> {
-    let directory = open_directory(topology, config)?;
+pub(crate) fn prepare(
+    topology: &Topology,
+    config: &StreamsConfig,
+    client: &SharedClient,
+    simulated_disk: Option<&SimulatedDisk>,
+) -> Result<Started> {
+    let directory = open_directory(topology, config, simulated_disk)?;
     let path = directory.path().to_owned();
     let shared: SharedDirectory = Arc::new(Mutex::new(Some(directory)));
     let mut admin = client.admin()?;

@@ -82,7 +82,7 @@ impl Streams {
     ) -> Result<Self> {
         topology.validate()?;
         let settings = Settings::new(&config, &*client);
-        let app = Arc::new(Application::new(client, settings, clock));
+        let app = Arc::new(Application::new(client, settings, clock, false));
         Ok(Streams { app, topology, config, changing: Mutex::new(()) })
     }
 
@@ -102,7 +102,7 @@ impl Streams {
                 self.state()
             )));
         }
-        let started = startup::prepare(&self.topology, &self.config, &self.app.client)?;
+        let started = startup::prepare(&self.topology, &self.config, &self.app.client, None)?;
         self.app.set_started(started);
         instances::register(&self.app);
         self.app.lifecycle.enter(State::Rebalancing);
@@ -289,7 +289,7 @@ impl Streams {
                 self.state()
             )));
         }
-        let directory = startup::open_directory(&self.topology, &self.config)?;
+        let directory = startup::open_directory(&self.topology, &self.config, None)?;
         directory.clean_up()?;
         Fingerprint::remove(directory.path())
     }

@@ -153,10 +153,17 @@ impl StreamThread {
     /// Works until it is asked to close, or until an error ends it.
     pub(crate) fn run(mut self) -> Result<()> {
         while self.turn() {}
-        match self.cause {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        self.outcome()
+    }
+
+    /// Why the thread has come to its end.
+    pub(crate) fn outcome(self) -> Result<()> {
+        self.cause.map_or(Ok(()), Err)
+    }
+
+    /// Its running tasks.
+    pub(crate) fn running(&mut self) -> impl Iterator<Item = (TaskId, &mut StreamTask)> {
+        self.running.iter_mut().map(|(id, task)| (*id, task))
     }
 
     /// One turn of the loop. False once the thread is at its end.
@@ -400,7 +407,7 @@ impl StreamThread {
             }
             Failure::Retriable => {
                 tracing::warn!(thread = self.name, %error, "beginning again from the committed offsets");
-                std::thread::sleep(RETRY_PAUSE.min(self.app.settings.task_timeout));
+                self.app.clock.sleep(RETRY_PAUSE.min(self.app.settings.task_timeout));
             }
         }
         failure
@@ -519,6 +526,7 @@ impl StreamThread {
                 let stores = self.ready.remove(place).map_or(Ok(None), |restored| restored.stores);
                 return stores?.map_or(Ok(()), |mut stores| close_all(&mut stores));
             }
+            self.app.restorer.end_cancelled(task);
             match self.restored.1.recv() {
                 Ok(restored) => self.ready.push_back(restored),
                 Err(mpsc::RecvError) => return Ok(()),

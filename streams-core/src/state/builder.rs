@@ -9,7 +9,7 @@ use std::{
 use super::{
     Changelog, ChangelogCleanup, MemoryBudget, StateStore, StoreBuilder,
     backend::{
-        Backend, MemoryBackend,
+        Backend, MemoryBackend, SimulatedDisk,
         disk::{DiskBackend, TaskFiles},
     },
     layer::{Format, RowStore, RowStoreParts},
@@ -25,6 +25,7 @@ pub struct StoreContext {
     task: TaskId,
     /// `None`: persistent stores keep their rows in memory too.
     files: Option<Arc<TaskFiles>>,
+    simulated_disk: Option<SimulatedDisk>,
     budget: Arc<MemoryBudget>,
     held_bytes_max: usize,
 }
@@ -36,6 +37,7 @@ impl StoreContext {
         StoreContext {
             task,
             files: None,
+            simulated_disk: None,
             budget: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
             held_bytes_max: 10 << 20,
         }
@@ -47,7 +49,12 @@ impl StoreContext {
         budget: Arc<MemoryBudget>,
         held_bytes_max: usize,
     ) -> Self {
-        StoreContext { task, files: Some(files), budget, held_bytes_max }
+        StoreContext { task, files: Some(files), simulated_disk: None, budget, held_bytes_max }
+    }
+
+    pub(crate) fn with_simulated_disk(mut self, disk: Option<SimulatedDisk>) -> Self {
+        self.simulated_disk = disk;
+        self
     }
 
     /// The task that the stores belong to. Global stores belong to none: both its numbers are the greatest there are.
@@ -71,8 +78,13 @@ impl StoreContext {
 
     /// The rows of a store with these options.
     pub(crate) fn open<F: Format<Value: Clone>>(&self, options: &StoreOptions, format: F) -> Result<RowStore<F>> {
-        let backend: Box<dyn Backend> = match &self.files {
-            Some(files) if options.is_persistent => Box::new(DiskBackend::open(Arc::clone(files), &options.name)?),
+        let backend: Box<dyn Backend> = match (&self.simulated_disk, &self.files) {
+            (Some(disk), Some(files)) if options.is_persistent => {
+                Box::new(disk.open(self.task, &options.name, Arc::clone(files)))
+            }
+            (None, Some(files)) if options.is_persistent => {
+                Box::new(DiskBackend::open(Arc::clone(files), &options.name)?)
+            }
             _ => Box::new(MemoryBackend::default()),
         };
         RowStore::new(RowStoreParts {

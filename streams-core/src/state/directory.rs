@@ -16,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{MemoryBudget, RocksDbConfigSetter, StoreContext, backend::disk::TaskFiles};
+use super::{MemoryBudget, RocksDbConfigSetter, SimulatedDisk, StoreContext, backend::disk::TaskFiles};
 use crate::{Error, Result, task::TaskId};
 
 /// The lock file of an application's directory. It is never deleted: a lock on a deleted file protects nothing.
@@ -39,6 +39,8 @@ pub struct StateSettings {
     pub held_bytes_max: usize,
     /// `rocksdb.config.setter`.
     pub config_setter: Option<RocksDbConfigSetter>,
+    /// Persistent stores keep their rows here instead of in files: for simulations.
+    pub simulated_disk: Option<SimulatedDisk>,
 }
 
 impl StateSettings {
@@ -50,6 +52,7 @@ impl StateSettings {
             budget: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
             held_bytes_max: 10 << 20,
             config_setter: None,
+            simulated_disk: None,
         }
     }
 }
@@ -115,7 +118,9 @@ impl StateDirectory {
         make_directory(&path)?;
         let settings = &self.settings;
         let files = TaskFiles::new(path, Arc::clone(&settings.budget), settings.config_setter.clone(), ownership);
-        Ok(StoreContext::on_disk(task, Arc::new(files), Arc::clone(&settings.budget), settings.held_bytes_max))
+        let context =
+            StoreContext::on_disk(task, Arc::new(files), Arc::clone(&settings.budget), settings.held_bytes_max);
+        Ok(context.with_simulated_disk(settings.simulated_disk.clone()))
     }
 
     /// Tasks that have a directory.

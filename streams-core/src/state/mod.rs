@@ -28,7 +28,7 @@ mod window;
 
 use std::{any::Any, collections::BTreeMap, time::Duration};
 
-pub use backend::RocksDbConfigSetter;
+pub use backend::{RocksDbConfigSetter, SimulatedDisk};
 pub use builder::{StoreContext, TypedStoreBuilder};
 pub use directory::{StateDirectory, StateSettings};
 pub use key_value::{KeyValueStore, Rows, TimestampedKeyValueStore, Update};

@@ -1,5 +1,7 @@
 //! A topology without a log, threads or files: records in, records out, on a clock that stands still.
 //!
+//! ([`SteppedStreams`] is for simulations: the whole application, with log, threads and crashes, driven by hand.)
+//!
 //! [`TopologyTestDriver`] behaves as Kafka Streams' own, so that its tests carry over: every topic has one partition, the
 //! whole topology is one task, and a commit follows each record.
 //!
@@ -44,10 +46,12 @@
 mod capture;
 mod driver;
 mod engine;
+mod stepped;
 mod topic;
 
 pub use capture::ProducedRecord;
 pub use driver::{InternalTopic, TopologyTestDriver};
+pub use stepped::{SteppedStreams, SteppedThread};
 pub use topic::{TestInputTopic, TestOutputTopic};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod emit;
 pub(crate) mod fold;
 mod general;
 mod grouped_table;
+mod observed_time;
 mod reduce;
 mod session_windowed;
 mod stored;

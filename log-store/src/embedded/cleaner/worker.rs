@@ -22,7 +22,6 @@ use crate::{
     embedded::{
         log::Inner,
         log_checkpoints::{CLEANER, Offsets, read_offsets, write_offsets},
-        log_shared::now_ms,
         partition::Partition,
     },
 };
@@ -149,7 +148,7 @@ impl Inner {
                 Err(error) => return Err(error),
             };
             let config = partition.config();
-            match choose(&config, &survey.segments, survey.log_start, survey.last_stable, now_ms()) {
+            match choose(&config, &survey.segments, survey.log_start, survey.last_stable, self.shared.now_ms()) {
                 Choice::Keep => {}
                 Choice::DeleteHead { segments } => {
                     partition.retire_head(segments)?;
@@ -172,7 +171,7 @@ impl Inner {
             none => none.insert(read_offsets(directory, CLEANER)?.unwrap_or_default()),
         };
         let first_dirty = known.get(&partition.id).copied().unwrap_or(Offset::ZERO);
-        let (config, now_ms) = (partition.config(), now_ms());
+        let (config, now_ms) = (partition.config(), self.shared.now_ms());
         let survey = partition.survey()?;
         let found = cleanable(&config, &survey.segments, first_dirty, survey.last_stable, now_ms);
         if !found.is_some_and(|found| found.is_due) {

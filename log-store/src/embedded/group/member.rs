@@ -1,9 +1,6 @@
 //! A consumer's place in its group.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{Inner, Joining, Step};
 use crate::{
@@ -27,7 +24,7 @@ pub(crate) struct Membership {
     member: String,
     generation: i32,
     heartbeat: Duration,
-    due: Instant,
+    due: Duration,
 }
 
 impl Membership {
@@ -54,7 +51,7 @@ impl Membership {
             member,
             generation: 0,
             heartbeat: (config.max_poll_interval / 3).min(HEARTBEAT_MAX),
-            due: Instant::now(),
+            due: log.shared.clock.monotonic(),
         })
     }
 
@@ -64,13 +61,13 @@ impl Membership {
         self.log.rejoin_group(&self.group, &self.member, self.joining.clone());
     }
 
-    /// When the next sign of life is due.
-    pub(crate) fn due(&self) -> Instant {
+    /// When the next sign of life is due, by the log's clock.
+    pub(crate) fn due(&self) -> Duration {
         self.due
     }
 
     /// A sign of life; answers with what is to be done. A member that was expelled has joined again, as a new one.
-    pub(crate) fn poll(&mut self, now: Instant) -> Result<Step> {
+    pub(crate) fn poll(&mut self, now: Duration) -> Result<Step> {
         self.due = now + self.heartbeat;
         let (step, generation) = self.log.poll_group(&self.group, &self.member);
         self.generation = generation;

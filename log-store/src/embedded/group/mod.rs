@@ -31,9 +31,7 @@ use self::{
     offsets::{CommittedOffsets, Entry},
     record::{OffsetKey, decode_key, decode_value, encode_key, encode_value},
 };
-use super::{
-    Durability, consumer_watch::Watch, log::Inner, log_shared::now_ms, partition::Partition, transaction::Identity,
-};
+use super::{Durability, consumer_watch::Watch, log::Inner, partition::Partition, transaction::Identity};
 use crate::{
     Error, RecordView, Result, TopicName, TopicPartition,
     batch::{BatchBuilder, Compression, MarkerKind, ProducerStamp},
@@ -306,7 +304,7 @@ impl Inner {
             sequence: -1,
             is_transactional: true,
         });
-        let now_ms = now_ms();
+        let now_ms = self.shared.now_ms();
         for chunk in changes.chunks(BATCH_OFFSETS_MAX) {
             let mut builder = BatchBuilder::new();
             for (of, committed) in chunk {

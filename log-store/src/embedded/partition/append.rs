@@ -8,8 +8,8 @@ use super::{Log, Partition, tail::Chunk};
 use crate::{
     Error, Offset, Result, TopicConfig,
     batch::{BatchHeader, TimestampType, header},
+    clock::Clock,
     embedded::{
-        log_shared::now_ms,
         producer_state::Verdict,
         segment::{AppendFailure, AppendSettings},
     },
@@ -44,7 +44,7 @@ impl Partition {
         let size = batches.len();
         let appended = {
             let mut log = self.log()?;
-            let headers = place(batches, &log, &config)?;
+            let headers = place(batches, &log, &config, &*self.shared.clock)?;
             if let Verdict::Duplicate { first, last } = self.check_producers(&log, batches, &headers)? {
                 return Ok(Appended { base: first, next: last.next(), should_wait: false });
             }
@@ -98,7 +98,7 @@ impl Partition {
 }
 
 /// Gives each batch its offset and epoch; returns the headers as they are then.
-fn place(batches: &mut BytesMut, log: &Log, config: &TopicConfig) -> Result<Vec<BatchHeader>> {
+fn place(batches: &mut BytesMut, log: &Log, config: &TopicConfig, clock: &dyn Clock) -> Result<Vec<BatchHeader>> {
     let mut headers = Vec::with_capacity(1);
     let mut position = 0;
     let mut next = log.log_end;
@@ -117,7 +117,7 @@ fn place(batches: &mut BytesMut, log: &Log, config: &TopicConfig) -> Result<Vec<
         header::set_leader_epoch(batch, log.leader_epoch);
         let mut max_timestamp = parsed.max_timestamp;
         if config.timestamp_type == TimestampType::LogAppendTime && !parsed.is_control {
-            max_timestamp = now_ms();
+            max_timestamp = clock.wall_clock_ms();
             header::set_max_timestamp(batch, TimestampType::LogAppendTime, max_timestamp);
         }
         headers.push(BatchHeader { base_offset: next, leader_epoch: log.leader_epoch, max_timestamp, ..parsed });

@@ -83,6 +83,11 @@ struct Log {
 }
 
 impl Partition {
+    /// Milliseconds since 1970 now.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.shared.now_ms()
+    }
+
     pub(crate) fn new(
         shared: &Arc<Shared>,
         id: TopicPartition,

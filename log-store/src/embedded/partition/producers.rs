@@ -8,7 +8,6 @@ use crate::{
     Error, Offset, Result,
     batch::{BatchHeader, Malformed, RecordBatch},
     embedded::{
-        log_shared::now_ms,
         producer_state::{Aborted, OpenTransaction, ProducerStates, Stamp, TransactionEnd, Verdict},
         segment::{Segment, recovery, transaction_index},
         storage::{OpenMode, SegmentFile, read_small, write_atomically},
@@ -127,7 +126,7 @@ impl Partition {
     pub(super) fn take_snapshot(&self, log: &mut Log) -> Result<std::sync::Arc<dyn SegmentFile>> {
         let directory = &*self.shared.directory;
         let at = log.log_end;
-        log.producers.states.expire(now_ms(), PRODUCER_AGE_MAX_MS);
+        log.producers.states.expire(self.shared.now_ms(), PRODUCER_AGE_MAX_MS);
         let bytes = log.producers.states.encode_snapshot();
         let path = self.snapshot_path(at);
         let write = || -> io::Result<_> {

@@ -199,6 +199,7 @@ impl Coordinator {
                 endings.push(end(id, known, MarkerKind::Abort));
             }
         }
+        endings.sort_unstable_by(|a, b| a.transactional_id.cmp(&b.transactional_id));
         endings
     }
 

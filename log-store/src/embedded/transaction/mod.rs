@@ -16,7 +16,7 @@ mod decisions;
 mod session;
 mod timer;
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -26,10 +26,11 @@ use decisions::Decisions;
 pub(crate) use decisions::{FILE_NAME, Recovered, recover};
 pub(crate) use session::Session;
 
-use super::{Durability, log::Inner, log_shared::now_ms, partition::Partition, producer_state::OpenTransaction};
+use super::{Durability, log::Inner, partition::Partition, producer_state::OpenTransaction};
 use crate::{
     Error, Result, TopicPartition,
     batch::{self, Marker, MarkerKind},
+    clock::Clock,
 };
 
 /// Longest transactional id, in bytes.
@@ -50,7 +51,8 @@ pub(crate) struct Transactions {
     /// The timer has something new to look at.
     timed: Condvar,
     decisions: Decisions,
-    opened: Instant,
+    clock: Arc<dyn Clock>,
+    opened: Duration,
 }
 
 struct State {
@@ -64,7 +66,11 @@ struct State {
 
 impl Transactions {
     /// Begins this run's transactions. Those of an earlier run are finished by then (see [`finish_earlier`]).
-    pub(crate) fn open(directory: Arc<dyn super::storage::Directory>, kept: &Recovered) -> Result<Self> {
+    pub(crate) fn open(
+        directory: Arc<dyn super::storage::Directory>,
+        kept: &Recovered,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let next_id = kept.next_producer_id;
         Ok(Transactions {
             state: Mutex::new(State {
@@ -77,7 +83,8 @@ impl Transactions {
             ended: Condvar::new(),
             timed: Condvar::new(),
             decisions: Decisions::create(directory, kept)?,
-            opened: Instant::now(),
+            opened: clock.monotonic(),
+            clock,
         })
     }
 
@@ -94,7 +101,7 @@ impl Transactions {
 
     /// Milliseconds of a clock that does not jump.
     pub(crate) fn now_ms(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from((self.clock.monotonic() - self.opened).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -125,7 +132,7 @@ impl Inner {
             let mut fresh = || fresh_id(&all.decisions, next_id, reserved);
             match coordinator.init(transactional_id, timeout_ms, all.now_ms(), &mut fresh)? {
                 Init::Ready(identity) => {
-                    if !std::mem::replace(&mut state.has_timer, true) {
+                    if self.shared.has_threads && !std::mem::replace(&mut state.has_timer, true) {
                         timer::start(self);
                     }
                     all.timed.notify_all();
@@ -181,7 +188,7 @@ impl Inner {
     }
 
     /// Aborts what was open for too long.
-    fn abort_expired(&self) -> Result<()> {
+    pub(crate) fn abort_expired(&self) -> Result<()> {
         let now_ms = self.transactions.now_ms();
         let endings = {
             let mut state = self.transactions.state.lock();
@@ -261,7 +268,7 @@ impl Inner {
 
 fn write_marker(partition: &Arc<Partition>, producer_id: i64, epoch: i16, kind: MarkerKind) -> Result<()> {
     let marker = Marker { kind, coordinator_epoch: 0 };
-    match partition.append(batch::marker(producer_id, epoch, now_ms(), marker)) {
+    match partition.append(batch::marker(producer_id, epoch, partition.now_ms(), marker)) {
         Ok(_) | Err(Error::UnknownTopic { .. }) => Ok(()),
         Err(error) => Err(error),
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Rows in memory. Gone at the end of the process.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct MemoryBackend {
     rows: BTreeMap<KeyBytes, Box<[u8]>>,
     position: Option<Offset>,

@@ -3,11 +3,13 @@
 pub(crate) mod disk;
 mod memory;
 mod options;
+mod simulated;
 
 use log_store::Offset;
 pub(crate) use memory::MemoryBackend;
 pub(crate) use options::GROUP_ROW;
 pub use options::RocksDbConfigSetter;
+pub use simulated::SimulatedDisk;
 
 use super::layer::{Direction, RowBuffer};
 use crate::Result;
@@ -43,6 +45,12 @@ pub(crate) trait Backend: Send {
     /// Makes everything applied survive a crash.
     fn make_durable(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// So many changelog offsets may lie between what is durable and the last commit: a restart replays no more than
+    /// this for each store, some seconds of work.
+    fn replay_max(&self) -> u64 {
+        1_000_000
     }
 
     /// True if nothing was ever applied.

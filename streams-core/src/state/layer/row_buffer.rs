@@ -14,7 +14,7 @@ struct Place {
 }
 
 /// Rows in one piece of memory.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct RowBuffer {
     bytes: Vec<u8>,
     places: Vec<Place>,

@@ -16,10 +16,6 @@ use crate::{
     state::{ChangelogSink, Update, backend::Backend},
 };
 
-/// So many changelog offsets may lie between what the backend has and the last commit: a restart replays no more than
-/// this for each store, some seconds of work.
-const REPLAY_MAX: u64 = 1_000_000;
-
 /// Rows on their way to the backend are written in pieces of this many bytes.
 const APPLY_BYTES: usize = 32 << 20;
 
@@ -422,7 +418,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             Some(end) => end.offsets_since(self.parts.backend.position().unwrap_or(Offset::ZERO)),
             None => 0,
         };
-        unflushed_bytes > self.budget.share() / 4 || replay > REPLAY_MAX
+        unflushed_bytes > self.budget.share() / 4 || replay > self.parts.backend.replay_max()
     }
 
     /// Takes all committed rows to the backend. Nothing may be uncommitted.
@@ -520,7 +516,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         let backend = &mut self.parts.backend;
         let durable = backend.durable_position().unwrap_or(Offset::ZERO);
         match backend.position() {
-            Some(position) if position.offsets_since(durable) > REPLAY_MAX => backend.make_durable(),
+            Some(position) if position.offsets_since(durable) > backend.replay_max() => backend.make_durable(),
             _ => Ok(()),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     aggregate::{
         emit::FinalResults,
         fold::{Fold, SessionFold},
+        observed_time::ObservedTime,
     },
     table::not_null,
     window::{EmitStrategy, SessionWindows, merged},
@@ -28,8 +29,7 @@ pub(super) struct SessionAggregate<K, A, F> {
     fold: Arc<F>,
     opened: Option<(Sessions<K, A>, bool)>,
     final_results: FinalResults,
-    /// Greatest timestamp that this processor has seen.
-    stream_time: i64,
+    observed: ObservedTime,
 }
 
 impl<K: Data, A: Data, F> SessionAggregate<K, A, F> {
@@ -41,7 +41,7 @@ impl<K: Data, A: Data, F> SessionAggregate<K, A, F> {
             fold,
             opened: None,
             final_results: FinalResults::new(name, settings.emit_interval_ms),
-            stream_time: -1,
+            observed: ObservedTime::new(name),
         }
     }
 
@@ -88,6 +88,7 @@ where
         let store = Sessions::find_store(ctx, &self.name)?;
         self.opened = Some((store, store.is_caching(ctx)));
         self.final_results.init(ctx);
+        self.observed.init(ctx);
         Ok(())
     }
 
@@ -97,8 +98,8 @@ where
             ctx.drop_record("null key");
             return Ok(());
         }
-        self.stream_time = self.stream_time.max(timestamp);
-        let close_time = self.stream_time.saturating_sub(self.windows.grace_ms).saturating_sub(self.windows.gap_ms);
+        let observed = self.observed.observe(timestamp);
+        let close_time = observed.saturating_sub(self.windows.grace_ms).saturating_sub(self.windows.gap_ms);
         let alone = Window::new(timestamp, timestamp);
         let gap = self.windows.gap_ms;
         let touching = self.store().find(ctx, &key, timestamp.saturating_sub(gap), timestamp.saturating_add(gap))?;
@@ -125,6 +126,7 @@ where
     }
 
     fn flush(&mut self, ctx: &mut Context<'_, K, A>) -> ProcessResult {
+        self.observed.flush(ctx);
         let Some((store, true)) = self.opened else { return Ok(()) };
         for update in store.take_updates(ctx)? {
             if update.new.is_none() && update.old.is_none() {

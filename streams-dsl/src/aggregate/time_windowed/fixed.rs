@@ -13,19 +13,26 @@ use super::{
     TimeWindowing,
     store::{KeptWindows, Settings},
 };
-use crate::{aggregate::fold::Fold, table::not_null};
+use crate::{
+    aggregate::{fold::Fold, observed_time::ObservedTime},
+    table::not_null,
+};
 
 pub(super) struct FixedWindowAggregate<K, A, F> {
     windows: TimeWindowing,
     fold: Arc<F>,
     kept: KeptWindows<K, A>,
-    /// Greatest timestamp that this processor has seen.
-    stream_time: i64,
+    observed: ObservedTime,
 }
 
 impl<K: Data, A: Data, F> FixedWindowAggregate<K, A, F> {
     pub(super) fn new(store: &str, windows: TimeWindowing, settings: Settings, fold: Arc<F>) -> Self {
-        FixedWindowAggregate { windows, fold, kept: KeptWindows::new(store, settings), stream_time: -1 }
+        FixedWindowAggregate {
+            windows,
+            fold,
+            kept: KeptWindows::new(store, settings),
+            observed: ObservedTime::new(store),
+        }
     }
 
     fn emit_closed(
@@ -65,6 +72,7 @@ where
     F: Fold<K, V, A>,
 {
     fn init(&mut self, ctx: &mut ProcessorContext<'_, Windowed<K>, Change<A>>) -> ProcessResult {
+        self.observed.init(ctx);
         self.kept.init(ctx)
     }
 
@@ -78,8 +86,7 @@ where
             ctx.drop_record("null key");
             return Ok(());
         }
-        self.stream_time = self.stream_time.max(timestamp);
-        let close_time = self.stream_time - self.windows.grace_ms();
+        let close_time = self.observed.observe(timestamp) - self.windows.grace_ms();
         for window in self.windows.windows_for(timestamp) {
             if window.end <= close_time {
                 ctx.drop_record("expired window");
@@ -99,6 +106,7 @@ where
     }
 
     fn flush(&mut self, ctx: &mut ProcessorContext<'_, Windowed<K>, Change<A>>) -> ProcessResult {
+        self.observed.flush(ctx);
         self.kept.flush(ctx)
     }
 }

@@ -16,14 +16,17 @@ use streams_core::{
 };
 
 use super::store::{KeptWindows, Row, Settings, window_of_size};
-use crate::{aggregate::fold::Fold, table::not_null, window::SlidingWindows};
+use crate::{
+    aggregate::{fold::Fold, observed_time::ObservedTime},
+    table::not_null,
+    window::SlidingWindows,
+};
 
 pub(super) struct SlidingWindowAggregate<K, A, F> {
     windows: SlidingWindows,
     fold: Arc<F>,
     kept: KeptWindows<K, A>,
-    /// Greatest timestamp that this processor has seen.
-    stream_time: i64,
+    observed: ObservedTime,
 }
 
 type Context<'a, K, A> = ProcessorContext<'a, Windowed<K>, Change<A>>;
@@ -53,7 +56,12 @@ struct Found<A> {
 
 impl<K: Data, A: Data, F> SlidingWindowAggregate<K, A, F> {
     pub(super) fn new(store: &str, windows: SlidingWindows, settings: Settings, fold: Arc<F>) -> Self {
-        SlidingWindowAggregate { windows, fold, kept: KeptWindows::new(store, settings), stream_time: -1 }
+        SlidingWindowAggregate {
+            windows,
+            fold,
+            kept: KeptWindows::new(store, settings),
+            observed: ObservedTime::new(store),
+        }
     }
 
     /// Updates the windows around the record, the latest first, and makes new ones.
@@ -236,6 +244,7 @@ where
     F: Fold<K, V, A>,
 {
     fn init(&mut self, ctx: &mut Context<'_, K, A>) -> ProcessResult {
+        self.observed.init(ctx);
         self.kept.init(ctx)
     }
 
@@ -245,8 +254,7 @@ where
             return Ok(());
         }
         let at = record.timestamp;
-        self.stream_time = self.stream_time.max(at);
-        let close_time = self.stream_time - self.windows.grace_ms;
+        let close_time = self.observed.observe(at) - self.windows.grace_ms;
         if at.saturating_add(self.windows.difference_ms) < close_time {
             ctx.drop_record("expired window");
             return Ok(());
@@ -262,6 +270,7 @@ where
     }
 
     fn flush(&mut self, ctx: &mut Context<'_, K, A>) -> ProcessResult {
+        self.observed.flush(ctx);
         self.kept.flush(ctx)
     }
 }

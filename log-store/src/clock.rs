@@ -6,13 +6,18 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// What time it is. Shared by the threads of an application.
+/// What time it is. Shared by the threads of a log and of the applications on it.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Milliseconds since 1970, UTC. May jump when the machine's clock is set.
     fn wall_clock_ms(&self) -> i64;
 
     /// Time since some moment in the past. Never goes back: for intervals and timeouts.
     fn monotonic(&self) -> Duration;
+
+    /// Returns when this much time has passed.
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// The machine's clocks.
@@ -47,11 +52,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when it is told to: for tests.
+/// A clock that moves only when it is told to, or when somebody sleeps: for tests.
 ///
 /// ```
 /// use std::time::Duration;
-/// use streams_core::time::{Clock, ManualClock};
+/// use log_store::clock::{Clock, ManualClock};
 ///
 /// let clock = ManualClock::new(1_000);
 /// clock.advance(Duration::from_secs(2));
@@ -94,6 +99,10 @@ impl Clock for ManualClock {
     fn monotonic(&self) -> Duration {
         Duration::from_nanos(self.elapsed_nanos.load(Ordering::Relaxed))
     }
+
+    fn sleep(&self, time: Duration) {
+        self.advance(time);
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +115,8 @@ mod tests {
     fn a_manual_clock_moves_only_when_told() {
         let clock = ManualClock::new(5);
         assert_eq!((clock.wall_clock_ms(), clock.monotonic()), (5, Duration::ZERO));
-        clock.advance(Duration::from_millis(10));
+        clock.advance(Duration::from_millis(4));
+        clock.sleep(Duration::from_millis(6));
         clock.set_wall_clock(-3);
         clock.advance(Duration::from_millis(1));
         assert_eq!((clock.wall_clock_ms(), clock.monotonic()), (-2, Duration::from_millis(11)));
