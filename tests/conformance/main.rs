@@ -37,6 +37,7 @@ const FAMILIES: &[&str] = &[
     "emit-on-close",
     "join-foreign-key",
     "join-global",
+    "join-stream-stream",
     "join-stream-table",
     "join-table-table",
     "processor",

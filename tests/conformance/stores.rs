@@ -9,7 +9,7 @@ use log_store::Headers;
 use serde_json::{Value, json};
 use streams_core::{
     serde::Windowed,
-    state::{KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore},
+    state::{KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, ValueAndTimestamp},
     testing::TopologyTestDriver,
 };
 
@@ -32,6 +32,13 @@ impl Cell for i64 {
     }
 }
 
+/// Sessions under the headers format; the JVM shows their values only.
+impl<V: Cell> Cell for ValueAndTimestamp<V> {
+    fn cell(&self) -> Value {
+        self.value.cell()
+    }
+}
+
 type Row = Vec<Value>;
 
 /// Rows of all stores, with all that is known of them: [`shaped_as`] leaves out what a kind of the JVM does not show.
@@ -48,7 +55,9 @@ fn rows(driver: &TopologyTestDriver, name: &str, times: &RangeInclusive<i64>) ->
         .or_else(|| windows::<Text>(driver, name, times).map(|rows| (WINDOW, rows)))
         .or_else(|| windows::<i64>(driver, name, times).map(|rows| (WINDOW, rows)))
         .or_else(|| sessions::<Text>(driver, name, times).map(|rows| ("session", rows)))
-        .or_else(|| sessions::<i64>(driver, name, times).map(|rows| ("session", rows)));
+        .or_else(|| sessions::<i64>(driver, name, times).map(|rows| ("session", rows)))
+        .or_else(|| sessions::<ValueAndTimestamp<Text>>(driver, name, times).map(|rows| ("session", rows)))
+        .or_else(|| sessions::<ValueAndTimestamp<i64>>(driver, name, times).map(|rows| ("session", rows)));
     let (kind, rows) = found.unwrap_or((INTERNAL, Vec::new()));
     StoreRows { kind: kind.to_owned(), rows }
 }

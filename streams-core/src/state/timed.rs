@@ -355,6 +355,16 @@ impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, 
         Ok((slot, is_live))
     }
 
+    /// True if reads see `sub` once it is written.
+    pub(super) fn is_live(&self, sub: S) -> bool {
+        self.rows.is_caching() || sub.time() >= self.rows.format().live_from()
+    }
+
+    /// True if the rows outlive a restart in files.
+    pub(super) fn is_on_disk(&self) -> bool {
+        !self.rows.format().retention.refuses_by_row
+    }
+
     /// Counts a write that came too late. Caching counts when it hands it on.
     #[inline]
     pub(super) fn note_if_refused(&mut self, sub: S) {

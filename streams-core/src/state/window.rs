@@ -152,13 +152,20 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     }
 
     /// Removes the window of `key` that starts at `start`. In a store that retains duplicates it removes nothing, but a
-    /// tombstone under the next sequence number is logged, as Kafka Streams does. False if the window is expired.
+    /// tombstone under the next sequence number is logged, as Kafka Streams does; on disk this does not even advance the
+    /// store's stream time. False if the window is expired.
     ///
     /// # Errors
     ///
     /// As [`WindowStore::get`].
     pub fn delete(&mut self, key: &K, start: i64) -> Result<bool> {
-        let (slot, row, is_live) = self.find_to_write(key, start)?;
+        let (slot, row, is_live) = match self.retains_duplicates && self.windows.is_on_disk() {
+            true => {
+                let row = self.next_row(start);
+                (self.windows.find(key)?, row, self.windows.is_live(row))
+            }
+            false => self.find_to_write(key, start)?,
+        };
         self.windows.rows.write(slot, row, |row| *row = None);
         Ok(is_live)
     }
@@ -175,7 +182,7 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
     }
 
     #[inline]
-    fn find_to_write(&mut self, key: &K, start: i64) -> Result<(u32, WindowRow, bool)> {
+    fn next_row(&mut self, start: i64) -> WindowRow {
         let mut row = WindowRow { start, sequence: 0 };
         if self.retains_duplicates {
             let sequence = &mut self.windows.rows.format_mut().sequence;
@@ -183,6 +190,12 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
             *sequence = (*sequence + 1) & 0x7fff_ffff;
             row.sequence = *sequence;
         }
+        row
+    }
+
+    #[inline]
+    fn find_to_write(&mut self, key: &K, start: i64) -> Result<(u32, WindowRow, bool)> {
+        let row = self.next_row(start);
         let (slot, is_live) = self.windows.find_to_write(key, row)?;
         if !is_live {
             self.windows.note_if_refused(row);

@@ -203,9 +203,14 @@ impl StreamTask {
         if self.context.stream_punctuations.next_due().is_none_or(|due| due > now) {
             return Ok(());
         }
+        let origin_queue = self.origin_queue;
+        let record = std::mem::replace(&mut self.context.origin, Origin::punctuation(now));
         while let Some(due) = self.context.stream_punctuations.take_due(now) {
             self.punctuate(due.node, due.punctuation, now)?;
         }
+        // What caching holds back is mostly the record's doing, and is passed on as such at the commit that may follow.
+        self.origin_queue = origin_queue;
+        self.context.origin = record;
         Ok(())
     }
 

@@ -87,6 +87,7 @@ impl<K: Data, V: Data> StoreBuilder for BufferBuilder<K, V> {
             is_logged: self.0.changelog != Changelog::Disabled,
             rows: BTreeMap::new(),
             times: HashMap::new(),
+            leaving: None,
             undo: HashMap::new(),
             bytes: 0,
         }))
@@ -106,6 +107,8 @@ pub(super) struct SuppressBuffer<K, V> {
     rows: BTreeMap<(i64, Vec<u8>), Row<K, V>>,
     /// The time from which the update of each key waits.
     times: HashMap<Vec<u8>, i64>,
+    /// Serialised key of the update that is being passed on, and what those after the buffer knew before.
+    leaving: Option<(Vec<u8>, Option<V>)>,
     /// What the keys touched since the last commit were then: for the changelog, and for going back.
     undo: HashMap<Vec<u8>, Waiting<K, V>>,
     bytes: u64,
@@ -166,13 +169,19 @@ impl<K: Data, V: Data> SuppressBuffer<K, V> {
         self.rows.first_key_value().map(|((time, _), _)| *time)
     }
 
-    /// Takes the update out that has waited longest.
+    /// Takes the update out that has waited longest. Until it has [left](Self::left), lookups find what was known before.
     pub(super) fn pop(&mut self) -> Option<Row<K, V>> {
         let ((time, key), row) = self.rows.pop_first()?;
         self.times.remove(&key);
         self.bytes -= row.bytes;
+        self.leaving = Some((key.clone(), row.prior.clone()));
         self.undo.entry(key).or_insert_with(|| Some((time, row.clone())));
         Some(row)
+    }
+
+    /// All after the buffer know the update that was taken out.
+    pub(super) fn left(&mut self) {
+        self.leaving = None;
     }
 
     /// Number of keys that wait.
@@ -188,6 +197,11 @@ impl<K: Data, V: Data> SuppressBuffer<K, V> {
     /// The value that those after the buffer know of `key`, if an update of it waits.
     pub(super) fn prior(&self, key: &K) -> Result<Option<Option<V>>, SerdeError> {
         let key = self.key_bytes(key)?;
+        if let Some((leaving, prior)) = &self.leaving
+            && *leaving == key
+        {
+            return Ok(Some(prior.clone()));
+        }
         let Some(time) = self.times.get(&key) else { return Ok(None) };
         Ok(self.rows.get(&(*time, key)).map(|row| row.prior.clone()))
     }
@@ -235,6 +249,7 @@ impl<K: Data, V: Data> StateStore for SuppressBuffer<K, V> {
     }
 
     fn rollback(&mut self) -> Result<()> {
+        self.leaving = None;
         for (key, before) in std::mem::take(&mut self.undo) {
             self.remove(&key);
             if let Some((time, row)) = before {
@@ -271,6 +286,7 @@ impl<K: Data, V: Data> StateStore for SuppressBuffer<K, V> {
     fn reset(&mut self, _reason: &str) -> Result<()> {
         self.rows.clear();
         self.times.clear();
+        self.leaving = None;
         self.undo.clear();
         self.bytes = 0;
         Ok(())

@@ -52,12 +52,13 @@ impl<K: Data, V: Data> SuppressUpdates<K, V> {
     /// Passes on the update that has waited longest.
     fn emit_first(&self, ctx: &mut Context<'_, K, V>) -> ProcessResult {
         let Some(Row { key, change, context, .. }) = self.buffer(ctx).pop() else { return Ok(()) };
-        if change.new.is_none() && self.window_end.is_some() {
-            return Ok(());
+        if change.new.is_some() || self.window_end.is_none() {
+            let RecordContext { timestamp, headers, metadata } = context;
+            let value = Change::new(change.new, change.old);
+            ctx.forward_buffered(metadata.as_ref(), Record { key, value, timestamp, headers })?;
         }
-        let RecordContext { timestamp, headers, metadata } = context;
-        let value = Change::new(change.new, change.old);
-        ctx.forward_buffered(metadata.as_ref(), Record { key, value, timestamp, headers })
+        self.buffer(ctx).left();
+        Ok(())
     }
 }
 
