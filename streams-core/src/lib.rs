@@ -14,11 +14,13 @@
 //! or reads a clock.
 
 mod config;
+mod embedded;
 mod error;
 mod handler;
 mod partitioner;
 pub mod processor;
 mod record;
+pub mod records;
 pub mod runtime;
 pub mod serde;
 pub mod state;
@@ -28,6 +30,7 @@ pub mod time;
 pub mod topology;
 
 pub use config::{ProcessingGuarantee, StreamsConfig, StreamsConfigBuilder};
+pub use embedded::EmbeddedStreams;
 pub use error::{BoxError, Error, Result};
 pub use handler::{ExceptionHandler, Handlers, Response};
 pub use partitioner::{Partitions, StreamPartitioner, murmur2, partition_of};

@@ -61,7 +61,7 @@ pub use window::{EmitStrategy, JoinWindows, SessionWindows, SlidingWindows, Time
 pub mod prelude {
     pub use log_store::embedded::{EmbeddedLog, LogConfig};
     pub use streams_core::{
-        Change, ProcessingGuarantee, Record, StreamPartitioner, StreamsConfig,
+        Change, EmbeddedStreams, ProcessingGuarantee, Record, StreamPartitioner, StreamsConfig,
         processor::{ProcessResult, Processor, ProcessorContext, PunctuationType},
         runtime::{RestoreListener, RestoreProgress, State, Streams},
         serde::{Bincode, Data, Json, Postcard, Serde, Window, Windowed},

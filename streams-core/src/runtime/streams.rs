@@ -32,6 +32,9 @@ use crate::{
 /// How long a handle that is dropped waits for its threads. Uncommitted work is never lost, only done again.
 const DROP_WAIT: Duration = Duration::from_secs(10);
 
+/// How often a wait for the end of the work looks.
+const IDLE_TICK: Duration = Duration::from_millis(2);
+
 /// An application: a topology that runs on a log (Kafka Streams' `KafkaStreams`).
 ///
 /// Building and starting are plain calls. Waiting exists twice: blocking ([`Streams::wait_for`], [`Streams::close`]) and
@@ -167,6 +170,34 @@ impl Streams {
     pub async fn reached(&self, state: State) -> Result<()> {
         let reached = self.app.lifecycle.reached(|now| now == state || now.is_final()).await;
         if reached == state { Ok(()) } else { Err(self.ended_as(reached)) }
+    }
+
+    /// Waits until the application runs and every record in its input topics is processed and committed. More may come
+    /// at any time: for whoever knows that the input has ended. Global tables are not waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`log_store::Error::TimedOut`] after `timeout`; if the application ends, the error that ended it.
+    pub fn wait_until_idle(&self, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        self.wait_for(State::Running, timeout)?;
+        loop {
+            let state = self.state();
+            if state.is_final() || self.error().is_some() {
+                return Err(self.ended_as(state));
+            }
+            let lag: u64 = self.lags()?.iter().map(|partition| partition.lag).sum();
+            if lag == 0 && state == State::Running {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Log(log_store::Error::TimedOut {
+                    what: format!("application {} has {lag} records to go", self.config.application_id),
+                    waited_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+                }));
+            }
+            std::thread::sleep(IDLE_TICK);
+        }
     }
 
     fn ended_as(&self, state: State) -> Error {

@@ -252,6 +252,19 @@ impl Topology {
         self
     }
 
+    /// Names of the topics that must exist before the application starts: what its sources and sinks name, without the
+    /// topics that it makes for itself. Topics of a pattern, and those that are chosen record by record, are not among
+    /// them.
+    pub fn topic_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.nodes.iter().flat_map(|node| match &node.kind {
+            NodeKind::Source(SourceSpec { topics: Topics::Named(names), .. }) => names.as_slice(),
+            NodeKind::Sink(SinkSpec { topic: SinkTarget::Named(name), .. }) => std::slice::from_ref(name),
+            _ => &[],
+        });
+        let is_own = |name: &str| self.internal_topics.iter().any(|internal| internal.name == name);
+        names.map(String::as_str).filter(move |name| !is_own(name))
+    }
+
     fn add_node(&mut self, name: Box<str>, parents: &[&str], kind: NodeKind) -> &mut Self {
         let parents = parents.iter().map(|parent| (*parent).to_owned()).collect();
         self.nodes.push(Node { name, parents, kind });

@@ -1,0 +1,62 @@
+//! Features: what is known of a payment, cut into bins, each bin a place in a table of weights.
+//!
+//! Because everything is cut into bins, a linear model can draw any curve through each feature; where two features mean
+//! more together than alone, each pair of their bins has a place of its own.
+
+use serde::{Deserialize, Serialize};
+
+/// One of `count` bins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bin {
+    index: u16,
+    count: u16,
+}
+
+impl Bin {
+    /// `value` between `least` and `most`, both included; what lies outside counts as the nearer one.
+    pub(crate) fn of(value: i32, least: i32, most: i32) -> Bin {
+        let index = (value.clamp(least, most) - least) as u16;
+        Bin { index, count: (most - least + 1) as u16 }
+    }
+
+    /// The power of `base` below `value`, between `least` and `most`. What is not positive is the least.
+    pub(crate) fn log(value: f32, base: f32, least: i32, most: i32) -> Bin {
+        let power = if value > 0.0 { (value.ln() / base.ln()).floor() as i32 } else { least };
+        Bin::of(power, least, most)
+    }
+
+    /// Both bins as one.
+    pub(crate) fn with(self, other: Bin) -> Bin {
+        Bin { index: self.index * other.count + other.index, count: self.count * other.count }
+    }
+}
+
+/// The features of one payment: of each its place. Which bins a feature has never depends on the payment, so that a
+/// place always means the same.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Features {
+    places: Vec<u16>,
+    /// First place of the next feature.
+    end: u16,
+}
+
+impl Features {
+    pub(crate) fn with_capacity(features: usize) -> Self {
+        Features { places: Vec::with_capacity(features), end: 0 }
+    }
+
+    /// Adds the next feature.
+    pub(crate) fn add(&mut self, bin: Bin) {
+        self.places.push(self.end + bin.index);
+        self.end += bin.count;
+    }
+
+    pub(crate) fn places(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().map(|place| usize::from(*place))
+    }
+
+    /// Number of places that all features together have.
+    pub(crate) fn end(&self) -> usize {
+        usize::from(self.end)
+    }
+}

@@ -1,0 +1,246 @@
+//! What arrives: a payment when it is made, and the verdict on it when it becomes known.
+//!
+//! Both travel in one topic, because their order matters: a payment must meet exactly the verdicts that were known at its
+//! time, after a restart just as before.
+
+use serde::{Deserialize, Serialize};
+use streams_core::serde::{Encoded, SerdeError};
+use streams_dsl::prelude::*;
+
+/// One payment. Of the places only distances are kept: fraud shows in them, not in the places themselves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Payment {
+    pub(crate) id: i64,
+    pub(crate) card: i64,
+    pub(crate) terminal: i64,
+    pub(crate) time_ms: i64,
+    pub(crate) amount: f32,
+    /// False for a payment from afar (card not present).
+    pub(crate) is_card_present: bool,
+    /// From the billing address to where the goods go.
+    pub(crate) shipping_km: f32,
+    /// From the billing address to the terminal; 0 if the card was not present.
+    pub(crate) terminal_km: f32,
+}
+
+/// What became known of a payment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    /// Id of the payment.
+    pub(crate) id: i64,
+    pub(crate) card: i64,
+    pub(crate) terminal: i64,
+    /// When the payment was made.
+    pub(crate) time_ms: i64,
+    pub(crate) amount: f32,
+    pub(crate) is_fraud: bool,
+}
+
+/// A row that is neither payment nor verdict: a dead letter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Malformed {
+    pub(crate) row: String,
+    pub(crate) reason: String,
+}
+
+/// A row of the topic of card events.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event {
+    /// 14 columns: a row of the file without its labels.
+    Payment(Payment),
+    /// 6 columns: `TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD`.
+    Verdict(Verdict),
+    Malformed(Malformed),
+}
+
+impl Data for Malformed {
+    type Serde = Json;
+}
+
+impl Data for Payment {
+    type Serde = Postcard;
+}
+
+impl Data for Verdict {
+    type Serde = Postcard;
+}
+
+impl Data for Event {
+    type Serde = Rows;
+}
+
+/// Events as rows of comma-separated values. Every row is read: one that is malformed goes its own way in the topology.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rows;
+
+impl Serde<Event> for Rows {
+    fn serialize(&self, _event: &Event, _out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
+        Err(SerdeError::new("rows are only read"))
+    }
+
+    fn deserialize(&self, bytes: Option<&[u8]>) -> Result<Event, SerdeError> {
+        let row = String::from_utf8_lossy(bytes.unwrap_or_default());
+        Ok(Event::parse(&row).unwrap_or_else(|reason| Event::Malformed(Malformed { row: row.into_owned(), reason })))
+    }
+}
+
+/// Columns of a row of the file, and of a payment, which knows no labels.
+pub(crate) const COLUMNS: usize = 16;
+pub(crate) const PAYMENT_COLUMNS: usize = 14;
+pub(crate) const VERDICT_COLUMNS: usize = 6;
+const EARTH_RADIUS_KM: f64 = 6371.0;
+
+/// The first line of a file.
+pub(crate) const HEADER: &str = "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_TYPE,TX_SHIPP_LAT,\
+    TX_SHIPP_LONG,TX_BILL_LAT,TX_BILL_LONG,TX_TERM_LAT,TX_TERM_LONG,TX_TIME_SECONDS,TX_TIME_DAYS,TX_FRAUD,TX_FRAUD_SCENARIO";
+
+impl Event {
+    /// Reads a row. The error says what is wrong with it.
+    pub(crate) fn parse(row: &str) -> Result<Event, String> {
+        let mut fields = [""; PAYMENT_COLUMNS];
+        let mut found = 0;
+        for field in row.split(',') {
+            if let Some(place) = fields.get_mut(found) {
+                *place = field;
+            }
+            found += 1;
+        }
+        match found {
+            PAYMENT_COLUMNS => payment(&fields).map(Event::Payment),
+            VERDICT_COLUMNS => verdict(&fields).map(Event::Verdict),
+            _ => Err(format!("{found} columns: a payment has {PAYMENT_COLUMNS}, a verdict {VERDICT_COLUMNS}")),
+        }
+    }
+
+    pub(crate) fn payment(self) -> Option<Payment> {
+        if let Event::Payment(payment) = self { Some(payment) } else { None }
+    }
+
+    pub(crate) fn malformed(self) -> Option<Malformed> {
+        if let Event::Malformed(malformed) = self { Some(malformed) } else { None }
+    }
+
+    pub(crate) fn verdict(self) -> Option<Verdict> {
+        if let Event::Verdict(verdict) = self { Some(verdict) } else { None }
+    }
+}
+
+type Fields<'a> = [&'a str; PAYMENT_COLUMNS];
+
+fn payment(fields: &Fields<'_>) -> Result<Payment, String> {
+    let place = |at: usize| Ok::<_, String>((degrees(fields, at)?, degrees(fields, at + 1)?));
+    let (shipping, billing, terminal) = (place(6)?, place(8)?, place(10)?);
+    let is_card_present = match fields[5] {
+        "CP" => true,
+        "CNP" => false,
+        other => return Err(format!("TX_TYPE {other:?} is neither CP nor CNP")),
+    };
+    // Not used, but a row in which they are no numbers is not to be trusted.
+    let _: (f64, f64) = (number(fields, 12)?, number(fields, 13)?);
+    Ok(Payment {
+        id: number(fields, 0)?,
+        time_ms: time_ms(fields[1])?,
+        card: number(fields, 2)?,
+        terminal: number(fields, 3)?,
+        amount: amount(fields)?,
+        is_card_present,
+        shipping_km: kilometres(shipping, billing),
+        terminal_km: if is_card_present { kilometres(billing, terminal) } else { 0.0 },
+    })
+}
+
+fn verdict(fields: &Fields<'_>) -> Result<Verdict, String> {
+    Ok(Verdict {
+        id: number(fields, 0)?,
+        time_ms: time_ms(fields[1])?,
+        card: number(fields, 2)?,
+        terminal: number(fields, 3)?,
+        amount: amount(fields)?,
+        is_fraud: match fields[5] {
+            "0" => false,
+            "1" => true,
+            other => return Err(format!("TX_FRAUD {other:?} is neither 0 nor 1")),
+        },
+    })
+}
+
+fn number<T: std::str::FromStr>(fields: &Fields<'_>, at: usize) -> Result<T, String> {
+    let name = HEADER.split(',').nth(at).unwrap_or_default();
+    fields[at].parse().map_err(|_| format!("{name} {:?} is no number", fields[at]))
+}
+
+fn amount(fields: &Fields<'_>) -> Result<f32, String> {
+    let amount: f32 = number(fields, 4)?;
+    // Also false for what is no number.
+    if (0.0..=1e9).contains(&amount) { Ok(amount) } else { Err(format!("TX_AMOUNT {amount} is out of range")) }
+}
+
+fn degrees(fields: &Fields<'_>, at: usize) -> Result<f64, String> {
+    let degrees: f64 = number(fields, at)?;
+    if degrees.abs() <= 180.0 { Ok(degrees) } else { Err(format!("{degrees} is no latitude or longitude")) }
+}
+
+/// Distance on a plane that touches the earth at `from`: exact enough to tell a street from a country.
+fn kilometres(from: (f64, f64), to: (f64, f64)) -> f32 {
+    if from == to {
+        return 0.0;
+    }
+    let north = (to.0 - from.0).to_radians();
+    let east = (to.1 - from.1).to_radians() * from.0.to_radians().cos();
+    (north.hypot(east) * EARTH_RADIUS_KM) as f32
+}
+
+/// Milliseconds since 1970 of `2025-01-31 23:59:59`, UTC.
+pub(crate) fn time_ms(text: &str) -> Result<i64, String> {
+    let malformed = || format!("TX_DATETIME {text:?} is not of the form 2025-01-31 23:59:59");
+    let bytes = text.as_bytes();
+    let separators = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':')];
+    if bytes.len() != 19 || separators.iter().any(|(at, separator)| bytes[*at] != *separator) {
+        return Err(malformed());
+    }
+    let part = |from: usize, to: usize, range: std::ops::RangeInclusive<i64>| {
+        let digits = &bytes[from..to];
+        let is_number = digits.iter().all(u8::is_ascii_digit);
+        let value = digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit.wrapping_sub(b'0')));
+        if is_number && range.contains(&value) { Ok(value) } else { Err(malformed()) }
+    };
+    let (year, month, day) = (part(0, 4, 1970..=9999)?, part(5, 7, 1..=12)?, part(8, 10, 1..=31)?);
+    let (hour, minute, second) = (part(11, 13, 0..=23)?, part(14, 16, 0..=59)?, part(17, 19, 0..=59)?);
+    // Years are counted from March, so that the leap day is the last of its year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
+    Ok((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_milliseconds_since_1970() {
+        assert_eq!(time_ms("1970-01-01 00:00:00"), Ok(0));
+        assert_eq!(time_ms("2000-02-29 12:30:05"), Ok(951_827_405_000));
+        assert_eq!(time_ms("2025-01-01 00:00:13"), Ok(1_735_689_613_000));
+        assert!(time_ms("2025-13-01 00:00:13").is_err());
+        assert!(time_ms("2025-01-01T00:00:13").is_err());
+        assert!(time_ms("2025-01-0\u{e9}00:00:13").is_err());
+    }
+
+    #[test]
+    fn a_row_that_is_none_says_why() {
+        let row = "1,2025-01-01 00:00:13,154,924,57.49,CNP,1,2,3,4,5,6,13,0";
+        assert!(matches!(Event::parse(row), Ok(Event::Payment(_))));
+        for (from, to, expected) in [
+            ("57.49", "lots", "TX_AMOUNT \"lots\" is no number"),
+            ("57.49", "-1", "TX_AMOUNT -1 is out of range"),
+            ("57.49", "NaN", "TX_AMOUNT NaN is out of range"),
+            ("CNP", "POS", "TX_TYPE \"POS\" is neither CP nor CNP"),
+            (",154,", ",,", "CUSTOMER_ID \"\" is no number"),
+            (",4,", ",400,", "400 is no latitude or longitude"),
+            (",13,0", "", "12 columns: a payment has 14, a verdict 6"),
+        ] {
+            assert_eq!(Event::parse(&row.replace(from, to)), Err(expected.to_owned()));
+        }
+    }
+}
