@@ -4,6 +4,8 @@ use std::{str::FromStr, time::Duration};
 
 use streams_core::{Error, Result, state::StoreFormat};
 
+use crate::options::StoreType;
+
 /// Settings that shape a topology while it is built. Given to [`crate::StreamsBuilder::with_config`].
 ///
 /// ```
@@ -17,7 +19,8 @@ use streams_core::{Error, Result, state::StoreFormat};
 pub struct TopologyConfig {
     /// `topology.optimization`. Default: none.
     pub optimization: Optimization,
-    /// `dsl.store.format`. Default: [`StoreFormat::Default`].
+    /// `dsl.store.format`. Default: [`StoreFormat::Default`]. Stores in memory have the default format in any case, as in
+    /// Kafka Streams.
     pub store_format: StoreFormat,
     /// `ensure.explicit.internal.resource.naming`: refuse stores and internal topics with generated names, which
     /// change when operators are added. Default: false.
@@ -26,6 +29,16 @@ pub struct TopologyConfig {
     pub emit_interval: Duration,
     /// Least wall-clock time between two scans for unmatched results of left and outer stream joins. Default: 1 s.
     pub outer_join_emit_interval: Duration,
+}
+
+impl TopologyConfig {
+    /// Format of the rows of a store of this type.
+    pub(crate) fn format_of(&self, store_type: StoreType) -> StoreFormat {
+        match store_type {
+            StoreType::RocksDb => self.store_format,
+            StoreType::InMemory => StoreFormat::Default,
+        }
+    }
 }
 
 impl Default for TopologyConfig {

@@ -8,12 +8,13 @@ use streams_core::{
     processor::{ProcessResult, ProcessorContext, StoreHandle},
     serde::{Data, SharedSerde, default_serde},
     state::{
-        StoreBuilder, StoreFormat, Stores, TimestampedKeyValueStore, TypedStoreBuilder, ValueAndTimestamp,
-        VersionedKeyValueStore, VersionedPut, VersionedRecord,
+        StoreBuilder, Stores, TimestampedKeyValueStore, TypedStoreBuilder, ValueAndTimestamp, VersionedKeyValueStore,
+        VersionedPut, VersionedRecord,
     },
 };
 
 use crate::{
+    config::TopologyConfig,
     graph::lower::Wiring,
     options::{Materialized, StoreType},
 };
@@ -31,10 +32,10 @@ impl<K: Data, V: Data> StoreSpec<K, V> {
 
     /// The store itself; `source_topic` takes the place of a changelog.
     pub(crate) fn build(self: &Arc<Self>, wiring: &Wiring<'_>, source_topic: Option<&str>) -> Arc<dyn StoreBuilder> {
-        wiring.store(self, || self.make(wiring.config.store_format, source_topic))
+        wiring.store(self, || self.make(wiring.config, source_topic))
     }
 
-    fn make(&self, format: StoreFormat, source_topic: Option<&str>) -> Arc<dyn StoreBuilder> {
+    fn make(&self, config: &TopologyConfig, source_topic: Option<&str>) -> Arc<dyn StoreBuilder> {
         let asked = &self.materialized;
         let key = serde_or_default(asked.key_serde.as_ref());
         let value = serde_or_default(asked.value_serde.as_ref());
@@ -47,11 +48,12 @@ impl<K: Data, V: Data> StoreSpec<K, V> {
             let builder = Stores::versioned_key_value_store_builder(supplier, key, value);
             return Arc::new(logged(builder, asked.logging.as_ref(), source_topic));
         }
-        let supplier = match asked.store_type.unwrap_or(StoreType::RocksDb) {
+        let store_type = asked.store_type.unwrap_or(StoreType::RocksDb);
+        let supplier = match store_type {
             StoreType::RocksDb => Stores::persistent_key_value_store(&*self.name),
             StoreType::InMemory => Stores::in_memory_key_value_store(&*self.name),
         };
-        let builder = Stores::timestamped_key_value_store_builder(supplier, key, value, format);
+        let builder = Stores::timestamped_key_value_store_builder(supplier, key, value, config.format_of(store_type));
         let builder = if asked.caching { builder.with_caching_enabled() } else { builder };
         Arc::new(logged(builder, asked.logging.as_ref(), source_topic))
     }

@@ -50,7 +50,8 @@ impl<K: Data, A: Data> SessionStoreSpec<K, A> {
         wiring.store(self, || {
             let asked = &self.materialized;
             let retention = duration(self.retention_ms);
-            let supplier = match asked.store_type.unwrap_or(StoreType::RocksDb) {
+            let store_type = asked.store_type.unwrap_or(StoreType::RocksDb);
+            let supplier = match store_type {
                 StoreType::RocksDb => Stores::persistent_session_store(&*self.name, retention),
                 StoreType::InMemory => Stores::in_memory_session_store(&*self.name, retention),
             };
@@ -59,7 +60,7 @@ impl<K: Data, A: Data> SessionStoreSpec<K, A> {
             let caches = asked.caching && !emits_on_close;
             let key = serde_or_default(asked.key_serde.as_ref());
             let value = serde_or_default(asked.value_serde.as_ref());
-            match wiring.config.store_format {
+            match wiring.config.format_of(store_type) {
                 StoreFormat::Default => {
                     let builder = Stores::session_store_builder(supplier, key, value);
                     let builder = if caches { builder.with_caching_enabled() } else { builder };

@@ -55,7 +55,8 @@ impl<K: Data, A: Data> WindowStoreSpec<K, A> {
             let asked = &self.materialized;
             let (retention, size) = (duration(self.retention_ms), duration(self.windows.size_ms()));
             let name = self.name.as_str();
-            let supplier = match asked.store_type.unwrap_or(StoreType::RocksDb) {
+            let store_type = asked.store_type.unwrap_or(StoreType::RocksDb);
+            let supplier = match store_type {
                 StoreType::RocksDb => Stores::persistent_window_store(name, retention, size, false),
                 StoreType::InMemory => Stores::in_memory_window_store(name, retention, size, false),
             };
@@ -71,7 +72,7 @@ impl<K: Data, A: Data> WindowStoreSpec<K, A> {
                 supplier,
                 serde_or_default(asked.key_serde.as_ref()),
                 serde_or_default(asked.value_serde.as_ref()),
-                wiring.config.store_format,
+                wiring.config.format_of(store_type),
             );
             let is_sliding = matches!(self.windows, TimeWindowing::Sliding(_));
             let caches = asked.caching && !(is_sliding && self.emit == EmitStrategy::OnWindowClose);
