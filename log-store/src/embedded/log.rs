@@ -19,8 +19,8 @@ use super::{
     consumer::EmbeddedConsumer,
     group::Groups,
     log_checkpoints::{
-        LOG_STARTS, Offsets, RECOVERY_POINTS, ensure_meta, random_id, read_offsets, read_topic_id, take_clean_mark,
-        write_clean_mark, write_offsets,
+        CLEANER, LOG_STARTS, Offsets, RECOVERY_POINTS, ensure_meta, random_id, read_offsets, read_topic_id,
+        take_clean_mark, write_clean_mark, write_offsets,
     },
     log_shared::Shared,
     partition::{Known, Partition},
@@ -89,7 +89,9 @@ impl EmbeddedLog {
     /// Opens the log in `directory`, or makes a new one there. After a crash the ends of the partitions are verified
     /// first, and what was torn is cut off.
     ///
-    /// A directory that an Apache Kafka broker has left in order can be opened, too; its topics get default settings.
+    /// A directory that an Apache Kafka broker has left can be opened, too. Its topics get default settings, since
+    /// the broker's own are not in the directory, except that nothing is deleted for its age (`retention.ms` is -1) and
+    /// that what it had compacted goes on being compacted. Transactions that were open are aborted.
     ///
     /// # Errors
     ///
@@ -345,6 +347,8 @@ fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<(BTreeMap<TopicNa
     };
     let recovery_points = read_offsets(directory, RECOVERY_POINTS)?;
     let log_starts = read_offsets(directory, LOG_STARTS)?.unwrap_or_default();
+    // A broker that was killed leaves recovery points that promise less than ours: they may lie within a batch.
+    let recovery_points = recovery_points.filter(|_| is_clean || !is_adopted);
     let known = |partition: &TopicPartition| Known {
         recovery_point: recovery_points.as_ref().and_then(|known| known.get(partition)).copied().unwrap_or_default(),
         log_start: log_starts.get(partition).copied(),
@@ -362,16 +366,24 @@ fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<(BTreeMap<TopicNa
 /// Topics of a directory that has no table yet: a new one, or one that a Kafka broker wrote.
 fn adopt_topics(directory: &dyn Directory) -> Result<Vec<TopicDescription>> {
     let mut topics: BTreeMap<TopicName, TopicDescription> = BTreeMap::new();
+    // What a broker knows of its topics is elsewhere: nothing is deleted before somebody says so. But it notes how far
+    // it has compacted.
+    let compacted = read_offsets(directory, CLEANER)?.unwrap_or_default();
+    let is_compacted = |name: &TopicName| compacted.keys().any(|partition| partition.topic == *name);
+    let config = |name: &TopicName| {
+        let policy = is_compacted(name).then(|| ("cleanup.policy".to_owned(), "compact".to_owned()));
+        policy.into_iter().chain([("retention.ms".to_owned(), "-1".to_owned())]).collect()
+    };
     let entries = directory.list("").map_err(|error| Error::io("list", directory.locate(""), error))?;
     for entry in entries.iter().filter(|entry| entry.is_dir) {
         let Some((topic, number)) = entry.name.rsplit_once('-') else { continue };
         let (Ok(name), Ok(number)) = (TopicName::new(topic), number.parse::<u32>()) else { continue };
         let topic_id = read_topic_id(directory, &entry.name)?;
         let topic = topics.entry(name.clone()).or_insert_with(|| TopicDescription {
+            config: config(&name),
             name,
             topic_id: topic_id.unwrap_or_else(random_id),
             partitions: 0,
-            config: BTreeMap::new(),
         });
         topic.partitions = topic.partitions.max(number.saturating_add(1));
     }
