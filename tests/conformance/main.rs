@@ -34,6 +34,7 @@ use case::Case;
 const FAMILIES: &[&str] = &[
     "aggregate",
     "cogroup",
+    "documented",
     "emit-on-close",
     "join-foreign-key",
     "join-global",
@@ -45,6 +46,7 @@ const FAMILIES: &[&str] = &[
     "stateless",
     "suppress",
     "table-aggregate",
+    "versioned",
     "window-hopping",
     "window-session",
     "window-sliding",

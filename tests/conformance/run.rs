@@ -1,6 +1,10 @@
 //! Runs a case through the test driver and writes down everything that can be observed.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use log_store::{Header, HeadersView, NO_TIMESTAMP, RecordView};
 use streams_core::{
@@ -50,7 +54,7 @@ pub(crate) fn run(case: &Case) -> Observed {
             return seen;
         }
     }
-    seen.stores = Some(stores::contents(&driver, times(case, &seen)));
+    seen.stores = Some(stores::contents(&driver, &times(case, &seen), &keys(case, &seen)));
     seen.dropped_records = Some(driver.dropped_records());
     seen
 }
@@ -67,6 +71,17 @@ fn times(case: &Case, seen: &Observed) -> RangeInclusive<i64> {
     let (first, last) = given.chain(made).fold((i64::MAX, 0), |(first, last), time| (time.min(first), time.max(last)));
     let first = if first == i64::MAX { 0 } else { first };
     first.saturating_sub(AROUND_MS).max(0)..=last.saturating_add(AROUND_MS)
+}
+
+/// Texts that were keys, or could have become keys.
+fn keys(case: &Case, seen: &Observed) -> BTreeSet<String> {
+    let given = case.input.iter().filter_map(|step| match step {
+        Step::Record(record) => Some([&record.key, &record.value]),
+        Step::AdvanceWall(_) => None,
+    });
+    let made = [&seen.output, &seen.changelog, &seen.repartition].into_iter().flatten().map(|record| &record.key);
+    let texts = given.flatten().chain(made).flatten();
+    texts.filter_map(|bytes| String::from_utf8(bytes.clone()).ok()).collect()
 }
 
 fn config(settings: &BTreeMap<String, String>) -> StreamsConfig {

@@ -9,7 +9,10 @@ use log_store::Headers;
 use serde_json::{Value, json};
 use streams_core::{
     serde::Windowed,
-    state::{KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, ValueAndTimestamp},
+    state::{
+        KeyValueStore, SessionStore, TimestampedKeyValueStore, TimestampedWindowStore, ValueAndTimestamp,
+        VersionedKeyValueStore,
+    },
     testing::TopologyTestDriver,
 };
 
@@ -42,12 +45,16 @@ impl<V: Cell> Cell for ValueAndTimestamp<V> {
 type Row = Vec<Value>;
 
 /// Rows of all stores, with all that is known of them: [`shaped_as`] leaves out what a kind of the JVM does not show.
-/// Windows and sessions are those within `times`, the range that the JVM was asked for.
-pub(crate) fn contents(driver: &TopologyTestDriver, times: RangeInclusive<i64>) -> BTreeMap<String, StoreRows> {
-    driver.store_names().into_iter().map(|name| (name.clone(), rows(driver, &name, &times))).collect()
+/// Windows and sessions are those within `times`, and versions those of `keys`: what the JVM was asked for.
+pub(crate) fn contents(
+    driver: &TopologyTestDriver,
+    times: &RangeInclusive<i64>,
+    keys: &BTreeSet<String>,
+) -> BTreeMap<String, StoreRows> {
+    driver.store_names().into_iter().map(|name| (name.clone(), rows(driver, &name, times, keys))).collect()
 }
 
-fn rows(driver: &TopologyTestDriver, name: &str, times: &RangeInclusive<i64>) -> StoreRows {
+fn rows(driver: &TopologyTestDriver, name: &str, times: &RangeInclusive<i64>, keys: &BTreeSet<String>) -> StoreRows {
     let found = timestamped::<Text>(driver, name)
         .or_else(|| timestamped::<i64>(driver, name))
         .map(|rows| (KEY_VALUE, rows))
@@ -57,7 +64,8 @@ fn rows(driver: &TopologyTestDriver, name: &str, times: &RangeInclusive<i64>) ->
         .or_else(|| sessions::<Text>(driver, name, times).map(|rows| ("session", rows)))
         .or_else(|| sessions::<i64>(driver, name, times).map(|rows| ("session", rows)))
         .or_else(|| sessions::<ValueAndTimestamp<Text>>(driver, name, times).map(|rows| ("session", rows)))
-        .or_else(|| sessions::<ValueAndTimestamp<i64>>(driver, name, times).map(|rows| ("session", rows)));
+        .or_else(|| sessions::<ValueAndTimestamp<i64>>(driver, name, times).map(|rows| ("session", rows)))
+        .or_else(|| versions(driver, name, keys).map(|rows| ("versioned", rows)));
     let (kind, rows) = found.unwrap_or((INTERNAL, Vec::new()));
     StoreRows { kind: kind.to_owned(), rows }
 }
@@ -77,7 +85,7 @@ pub(crate) fn shaped_as(kind: &str, ours: &StoreRows) -> Option<StoreRows> {
         (WINDOW, "headers-window") => &[0, 1, 2, 3, 4, 5],
         (WINDOW, "timestamped-window") => &[0, 1, 2, 3, 4],
         (WINDOW, "window") => &[0, 1, 3],
-        ("session", "session") => &[0, 1, 2, 3],
+        ("session", "session") | ("versioned", "versioned") => &[0, 1, 2, 3],
         // No rows are shown, of stores whose keys are no texts or that the JVM cannot read back.
         (_, "internal" | "unreadable") => return Some(StoreRows { kind: kind.to_owned(), rows: Vec::new() }),
         // Such a store looks plain to the JVM while it is empty.
@@ -136,6 +144,21 @@ fn sessions<V: Cell>(driver: &TopologyTestDriver, name: &str, times: &RangeInclu
     for key in keys {
         let found = store.find_sessions(&key, *times.start(), *times.end()).expect("the store can be read");
         rows.extend(found.map(|(at, value)| vec![json!(key), value.cell(), json!(at.start), json!(at.end)]));
+    }
+    Some(rows)
+}
+
+/// `[key, value, valid from, valid to or null]`
+fn versions(driver: &TopologyTestDriver, name: &str, keys: &BTreeSet<String>) -> Option<Vec<Row>> {
+    let mut store = driver.store::<VersionedKeyValueStore<Text, Text>>(name)?;
+    let mut rows = Vec::new();
+    for key in keys {
+        let found = store.get_between(&Some(key.clone()), i64::MIN, i64::MAX).expect("the store can be read");
+        rows.extend(
+            found.map(|version| {
+                vec![json!(key), version.value.cell(), json!(version.timestamp), json!(version.valid_to)]
+            }),
+        );
     }
     Some(rows)
 }

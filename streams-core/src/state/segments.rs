@@ -27,7 +27,12 @@ pub(super) struct Segments {
 impl Segments {
     /// Segments for rows that live for `retention_ms`: two to three are alive at a time.
     pub(super) fn new(retention_ms: i64) -> Self {
-        Segments { length_ms: (retention_ms / 2).max(LENGTH_MIN_MS), stored: BTreeSet::new() }
+        Segments::of_length((retention_ms / 2).max(LENGTH_MIN_MS))
+    }
+
+    /// Segments of this length.
+    pub(super) fn of_length(length_ms: i64) -> Self {
+        Segments { length_ms: length_ms.max(1), stored: BTreeSet::new() }
     }
 
     /// Their length, which must stay the same for as long as there are rows.

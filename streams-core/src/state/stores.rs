@@ -84,14 +84,30 @@ impl SessionSupplier {
 pub struct VersionedSupplier {
     pub(crate) name: String,
     pub(crate) history: Duration,
+    segment_interval: Option<Duration>,
 }
 
 impl VersionedSupplier {
-    /// Kafka Streams' length of the segments in which history is kept. It has no effect: how history lies in the files is
-    /// the store's own matter here, and cannot be seen from outside.
+    /// The length of the segments in which history is kept, at least 1 ms. Old versions leave the store a whole segment at
+    /// a time, once all of it is older than the history retention. Default: as Kafka Streams derives it, from a third of
+    /// the history retention (short ones, at least 2 s) to a 24th.
     #[must_use]
-    pub fn with_segment_interval(self, _interval: Duration) -> Self {
+    pub fn with_segment_interval(mut self, interval: Duration) -> Self {
+        self.segment_interval = Some(interval);
         self
+    }
+
+    /// History retention and length of segments, in milliseconds.
+    fn millis(&self) -> (i64, i64) {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let history = millis(self.history);
+        let default = match history {
+            ..=60_000 => (history / 3).max(2_000),
+            60_001..=300_000 => (history / 5).max(20_000),
+            300_001..=3_600_000 => (history / 12).max(60_000),
+            _ => (history / 24).max(300_000),
+        };
+        (history, self.segment_interval.map_or(default, millis).max(1))
     }
 }
 
@@ -167,7 +183,7 @@ impl Stores {
 
     /// Versions in RocksDB, retained for `history`.
     pub fn persistent_versioned_key_value_store(name: impl Into<String>, history: Duration) -> VersionedSupplier {
-        VersionedSupplier { name: name.into(), history }
+        VersionedSupplier { name: name.into(), history, segment_interval: None }
     }
 
     /// A key-value store of plain values.
@@ -269,9 +285,9 @@ impl Stores {
         value_serde: SharedSerde<V>,
     ) -> TypedStoreBuilder<VersionedKeyValueStore<K, V>> {
         let cleanup = ChangelogCleanup::CompactWithLag { history: supplier.history };
-        let history_ms = i64::try_from(supplier.history.as_millis()).unwrap_or(i64::MAX);
+        let (history_ms, segment_ms) = supplier.millis();
         TypedStoreBuilder::new(supplier.name, true, cleanup, move |options, context| {
-            VersionedKeyValueStore::open(options, context, history_ms, &key_serde, &value_serde)
+            VersionedKeyValueStore::open(options, context, (history_ms, segment_ms), &key_serde, &value_serde)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Versioned key-value stores: the value of a key as of a time.
 
-use log_store::{Headers, Offset, RecordView};
+use log_store::{Headers, HeadersView, Offset, RecordView};
 
 use super::{
     ChangelogSink, StateStore,
@@ -32,7 +32,8 @@ pub enum VersionedPut {
     Latest,
     /// It is an older version, valid until this time.
     ValidTo(i64),
-    /// It is older than the history that the store retains: nothing was written.
+    /// It is older than the history that the store retains: nobody will read it. The changelog has it all the same, as in
+    /// Kafka Streams.
     TooOld,
 }
 
@@ -40,29 +41,37 @@ pub enum VersionedPut {
 ///
 /// The store's own stream time is the greatest timestamp ever put. Writes older than it minus the history retention are
 /// refused; reads as of such times find nothing unless the latest version was valid then. All versions of a key are in
-/// memory together. Versions that nobody can ask for any more go away without being looked at.
+/// memory together. Old versions go away without being looked at, with the segment of time in which they ended.
 pub struct VersionedKeyValueStore<K, V> {
     rows: RowStore<VersionedFormat<V>>,
     key_serde: SharedSerde<K>,
     value_serde: SharedSerde<V>,
     /// The key of the call under way, serialised.
     key: Vec<u8>,
+    /// Puts since the last commit that came too late: logged, and nothing else.
+    refused: Vec<(Vec<u8>, i64, Option<V>)>,
+    /// How many, since they were last asked for.
+    refused_count: u64,
 }
 
 impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     pub(super) fn open(
         options: &StoreOptions,
         context: &StoreContext,
-        history_ms: i64,
+        (history_ms, segment_ms): (i64, i64),
         key_serde: &SharedSerde<K>,
         value_serde: &SharedSerde<V>,
     ) -> Result<Self> {
         Ok(VersionedKeyValueStore {
-            rows: context
-                .open(options, VersionedFormat::new(VersionCodec(SharedSerde::clone(value_serde)), history_ms))?,
+            rows: context.open(
+                options,
+                VersionedFormat::new(VersionCodec(SharedSerde::clone(value_serde)), history_ms, segment_ms),
+            )?,
             key_serde: SharedSerde::clone(key_serde),
             value_serde: SharedSerde::clone(value_serde),
             key: Vec::new(),
+            refused: Vec::new(),
+            refused_count: 0,
         })
     }
 
@@ -73,6 +82,10 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     /// If the files cannot be read, or the key or value does not fit its serde.
     pub fn put(&mut self, key: &K, value: Option<V>, timestamp: i64) -> Result<VersionedPut> {
         self.serialize(key)?;
+        if timestamp < self.rows.format().horizon() {
+            self.refuse(timestamp, value);
+            return Ok(VersionedPut::TooOld);
+        }
         self.put_bytes(value, timestamp, false)
     }
 
@@ -105,6 +118,32 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
         Ok(version.value.as_ref().map(|value| VersionedRecord { value, timestamp: *from, valid_to }))
     }
 
+    /// The versions of `key` that were valid at some time from `from` to `to`, both included, in the order of time. Times
+    /// at which it had no value leave gaps. A version is found until its segment has expired, which may be after
+    /// [`Self::get_as_of`] has stopped finding it.
+    ///
+    /// # Errors
+    ///
+    /// As [`VersionedKeyValueStore::put`].
+    pub fn get_between<'a>(
+        &'a mut self,
+        key: &K,
+        from: i64,
+        to: i64,
+    ) -> Result<impl DoubleEndedIterator<Item = VersionedRecord<&'a V>> + use<'a, K, V>> {
+        self.serialize(key)?;
+        let slot = self.rows.find_or_load(&self.key)?;
+        let format = self.rows.format();
+        let is_history = to >= format.horizon();
+        let rows = self.rows.group(slot).rows.iter();
+        Ok(rows.filter_map(move |(timestamp, row)| {
+            let Version { value, valid_to, .. } = row.value.as_ref()?;
+            let is_known = valid_to.is_none_or(|end| is_history && end > from && !format.is_gone(end));
+            let value = value.as_ref().filter(|_| is_known && *timestamp <= to)?;
+            Some(VersionedRecord { value, timestamp: *timestamp, valid_to: *valid_to })
+        }))
+    }
+
     /// Removes the value of `key` from `timestamp` on, and returns the one that was valid then.
     ///
     /// # Errors
@@ -112,6 +151,8 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     /// As [`VersionedKeyValueStore::put`].
     pub fn delete(&mut self, key: &K, timestamp: i64) -> Result<Option<VersionedRecord<V>>> {
         if timestamp < self.rows.format().horizon() {
+            self.serialize(key)?;
+            self.refuse(timestamp, None);
             return Ok(None);
         }
         let deleted = self.get_as_of(key, timestamp)?.map(|record| VersionedRecord {
@@ -135,6 +176,14 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
             Ok(Encoded::Bytes) => Ok(()),
             Ok(Encoded::Null) => Err(self.rows.serde_error("key", &SerdeError::new("it is null"))),
             Err(error) => Err(self.rows.serde_error("key", &error)),
+        }
+    }
+
+    /// Notes a put of the serialised key that came too late.
+    fn refuse(&mut self, timestamp: i64, value: Option<V>) {
+        self.refused_count += 1;
+        if self.rows.is_logged() {
+            self.refused.push((self.key.clone(), timestamp, value));
         }
     }
 
@@ -177,10 +226,11 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
 
     /// Drops versions that nobody can ask for any more. They are the first ones.
     fn drop_expired(&mut self, slot: u32) {
-        let horizon = self.rows.format().horizon();
+        let format = self.rows.format();
+        let live_from = format.segments.start_of(format.segments.of(format.horizon()));
         let is_expired = |row: &Row<Version<V>>| {
             let valid_to = row.value.as_ref().and_then(|version| version.valid_to);
-            valid_to.is_some_and(|end| end <= horizon) && !row.is_pending()
+            valid_to.is_some_and(|end| end < live_from) && !row.is_pending()
         };
         if self.rows.group(slot).rows.first().is_some_and(|(_, row)| is_expired(row)) {
             self.rows.tidy(slot, |group| {
@@ -271,13 +321,19 @@ impl<V: 'static> Codec<Version<V>> for VersionCodec<V> {
 }
 
 impl<V> VersionedFormat<V> {
-    fn new(codec: impl Codec<Version<V>> + 'static, history_ms: i64) -> Self {
-        VersionedFormat { codec: Box::new(codec), history_ms, stream_time: None, segments: Segments::new(history_ms) }
+    fn new(codec: impl Codec<Version<V>> + 'static, history_ms: i64, segment_ms: i64) -> Self {
+        let segments = Segments::of_length(segment_ms);
+        VersionedFormat { codec: Box::new(codec), history_ms, stream_time: None, segments }
     }
 
     /// Writes and reads of history before this time are refused.
     fn horizon(&self) -> i64 {
         self.stream_time.map_or(i64::MIN, |time| time.saturating_sub(self.history_ms))
+    }
+
+    /// True if the segment of versions that end at `valid_to` has expired.
+    fn is_gone(&self, valid_to: i64) -> bool {
+        self.segments.of(valid_to) < self.segments.of(self.horizon())
     }
 
     fn advance(&mut self, time: i64) {
@@ -332,9 +388,8 @@ impl<V> Format for VersionedFormat<V> {
     }
 
     fn load(&self, backend: &dyn Backend, key: &[u8], scratch: &mut Vec<u8>) -> Result<Self::Group, LoadError> {
-        let horizon = self.horizon();
         let mut group = Many::default();
-        for segment in self.segments.stored_between(self.segments.of(horizon), LATEST) {
+        for segment in self.segments.stored_between(self.segments.of(self.horizon()), LATEST) {
             scratch.clear();
             Segments::write_group(segment, key, scratch);
             let mut rows = backend.scan_group(scratch)?;
@@ -342,9 +397,7 @@ impl<V> Format for VersionedFormat<V> {
                 let from = Segments::split(row, 8).and_then(|(_, from)| from.try_into().ok()).map(i64::from_be_bytes);
                 let mut version = self.codec.decode_row(value)?;
                 version.stored_in = Some(segment);
-                if let Some(from) = from
-                    && version.valid_to.is_none_or(|end| end > horizon)
-                {
+                if let Some(from) = from {
                     group.rows.push((from, Row::clean(Some(version), value.len())));
                 }
                 rows.advance()?;
@@ -390,15 +443,36 @@ impl<K: 'static, V: Clone + Send + 'static> StateStore for VersionedKeyValueStor
         self.rows.needs_commit()
     }
 
+    fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused_count)
+    }
+
     fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {
-        self.rows.write_changelog(sink)
+        self.rows.write_changelog(sink)?;
+        // After the rows: with the time that those bring, a restore refuses these too.
+        let mut bytes = Vec::new();
+        for (key, timestamp, value) in &self.refused {
+            bytes.clear();
+            let encoded = match value {
+                None => Encoded::Null,
+                Some(value) => {
+                    let encoded = self.value_serde.serialize(value, &mut bytes);
+                    encoded.map_err(|error| self.rows.serde_error("value", &error))?
+                }
+            };
+            let value = (encoded == Encoded::Bytes).then_some(&bytes[..]);
+            sink.log(key, value, *timestamp, HeadersView::EMPTY)?;
+        }
+        Ok(())
     }
 
     fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()> {
+        self.refused.clear();
         self.rows.committed(changelog_end)
     }
 
     fn rollback(&mut self) -> Result<()> {
+        self.refused.clear();
         self.rows.rollback()
     }
 
@@ -415,6 +489,7 @@ impl<K: 'static, V: Clone + Send + 'static> StateStore for VersionedKeyValueStor
     }
 
     fn reset(&mut self, reason: &str) -> Result<()> {
+        self.refused.clear();
         self.rows.reset(reason)
     }
 

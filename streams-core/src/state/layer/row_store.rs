@@ -103,6 +103,10 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         &*self.parts.backend
     }
 
+    pub(crate) fn is_logged(&self) -> bool {
+        self.parts.is_logged
+    }
+
     pub(crate) fn is_caching(&self) -> bool {
         self.parts.is_caching
     }

@@ -11,6 +11,8 @@ use crate::{
 };
 
 const HISTORY_MS: i64 = 200_000;
+/// What follows from that.
+const SEGMENT_MS: i64 = 40_000;
 
 fn builder() -> TypedStoreBuilder<VersionedKeyValueStore<String, i64>> {
     let supplier = Stores::persistent_versioned_key_value_store("store", Duration::from_millis(HISTORY_MS as u64));
@@ -23,6 +25,7 @@ enum Op {
     Delete(u8, i64),
     Get(u8),
     GetAsOf(u8, i64),
+    GetBetween(u8, i64, i64),
     Commit,
     Abort,
     Flush,
@@ -41,7 +44,8 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (key.clone(), any::<Option<i8>>(), time()).prop_map(|(k, v, t)| Op::Put(k, v.map(i64::from), t)),
         3 => (key.clone(), time()).prop_map(|(k, t)| Op::Delete(k, t)),
         4 => key.clone().prop_map(Op::Get),
-        6 => (key, time()).prop_map(|(k, t)| Op::GetAsOf(k, t)),
+        6 => (key.clone(), time()).prop_map(|(k, t)| Op::GetAsOf(k, t)),
+        3 => (key, time(), time()).prop_map(|(k, a, b)| Op::GetBetween(k, a.min(b), a.max(b))),
         4 => Just(Op::Commit),
         1 => Just(Op::Abort),
         2 => Just(Op::Flush),
@@ -92,6 +96,23 @@ impl Model {
     }
 }
 
+impl Model {
+    fn get_between(&self, key: u8, from: i64, to: i64) -> Vec<VersionedRecord<i64>> {
+        let live_from = self.horizon().div_euclid(SEGMENT_MS).saturating_mul(SEGMENT_MS);
+        let of_key = self.versions.iter().filter(|((other, _), _)| *other == name(key));
+        let found = of_key.filter_map(|((_, timestamp), value)| {
+            let valid_to = self.next(key, *timestamp);
+            let is_known = valid_to.is_none_or(|end| to >= self.horizon() && end > from && end >= live_from);
+            value.filter(|_| is_known && *timestamp <= to).map(|value| VersionedRecord {
+                value,
+                timestamp: *timestamp,
+                valid_to,
+            })
+        });
+        found.collect()
+    }
+}
+
 fn owned(record: Option<VersionedRecord<&i64>>) -> Option<VersionedRecord<i64>> {
     record.map(|VersionedRecord { value, timestamp, valid_to }| VersionedRecord { value: *value, timestamp, valid_to })
 }
@@ -116,6 +137,11 @@ fn check(ops: Vec<Op>) {
             Op::GetAsOf(key, time) => {
                 let found = owned(stage.store().get_as_of(&name(key), time).unwrap());
                 assert_eq!(found, model.get(key, time));
+            }
+            Op::GetBetween(key, from, to) => {
+                let found = stage.store().get_between(&name(key), from, to).unwrap();
+                let found: Vec<_> = found.filter_map(|record| owned(Some(record))).collect();
+                assert_eq!(found, model.get_between(key, from, to));
             }
             Op::Commit => {
                 stage.commit();
@@ -157,6 +183,52 @@ fn a_version_is_logged_under_its_own_time_and_its_neighbours_are_not() {
     let logged: Vec<_> =
         stage.last_logged().into_iter().map(|row| (row.key, row.value.is_some(), row.timestamp)).collect();
     assert_eq!(logged, [(b"a".to_vec(), true, 30), (b"a".to_vec(), false, 20)]);
+}
+
+#[test]
+fn a_put_that_comes_too_late_is_logged_and_counts_as_dropped() {
+    let mut stage = Stage::new(builder());
+    let key = "a".to_owned();
+    stage.store().put(&key, Some(1), HISTORY_MS + 10).unwrap();
+    stage.store().put(&key, Some(2), 9).unwrap();
+    stage.store().put(&key, Some(3), 10).unwrap();
+    stage.store().delete(&key, 8).unwrap();
+    assert_eq!((stage.store().take_refused(), stage.store().take_refused()), (2, 0));
+    stage.commit();
+    let logged: Vec<_> = stage.last_logged().into_iter().map(|row| (row.timestamp, row.value.is_some())).collect();
+    assert_eq!(logged, [(HISTORY_MS + 10, true), (10, true), (9, true), (8, false)]);
+    // Restored from the beginning, the store refuses them again.
+    stage.store().reset("test").unwrap();
+    stage.restore();
+    assert_eq!(stage.replayed, 4);
+    let versions: Vec<_> =
+        stage.store().get_between(&key, 0, i64::MAX).unwrap().map(|version| *version.value).collect();
+    assert_eq!(versions, [3, 1]);
+    stage.commit();
+    assert_eq!(stage.last_logged(), []);
+}
+
+#[test]
+fn old_versions_go_with_the_segment_in_which_they_ended() {
+    let history = Duration::from_millis(HISTORY_MS as u64);
+    let supplier = Stores::persistent_versioned_key_value_store("store", history);
+    let supplier = supplier.with_segment_interval(Duration::from_secs(10));
+    let mut stage = Stage::new(Stores::versioned_key_value_store_builder(supplier, default_serde(), default_serde()));
+    let key = "a".to_owned();
+    for time in [0, 10_000, 19_999, 20_000] {
+        stage.store().put(&key, Some(time), time).unwrap();
+    }
+    let mut found_at = |now: i64| -> Vec<i64> {
+        stage.store().put(&"other".to_owned(), Some(0), now).unwrap();
+        stage.commit();
+        stage.store().flush().unwrap();
+        stage.store().evict_all();
+        stage.store().get_between(&key, 0, i64::MAX).unwrap().map(|version| version.timestamp).collect()
+    };
+    assert_eq!(found_at(HISTORY_MS + 19_999), [0, 10_000, 19_999, 20_000]);
+    assert_eq!(found_at(HISTORY_MS + 20_000), [19_999, 20_000]);
+    assert_eq!(found_at(HISTORY_MS + 29_999), [19_999, 20_000]);
+    assert_eq!(found_at(HISTORY_MS + 30_000), [20_000]);
 }
 
 #[test]

@@ -88,6 +88,9 @@ fn name(key: u8) -> String {
     ["a", "ab", "b", "a\0\0\0\0\0\u{1}", "a-key-that-is-too-long-to-be-inline"][usize::from(key)].to_owned()
 }
 
+/// A window with its old and its new value.
+type Handed = ((i64, String), (Option<i64>, Option<i64>));
+
 #[derive(Clone)]
 struct Model {
     shape: Shape,
@@ -128,7 +131,7 @@ impl Model {
     }
 
     /// What a flush hands on, with old and new values.
-    fn hand_on(&mut self) -> Vec<((i64, String), (Option<i64>, Option<i64>))> {
+    fn hand_on(&mut self) -> Vec<Handed> {
         let mut updates = Vec::new();
         for (at, old) in std::mem::take(&mut self.held) {
             let old = old.filter(|_| self.is_retained(at.0));
