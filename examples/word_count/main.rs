@@ -102,6 +102,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     streams.start()?;
     let mut feed = Feed::start(input, topics.client(), partitions, &stop, &progress);
     let outcome = count(&streams, &mut feed, &tally, &stop, &progress);
+    let counts = if matches!(outcome, Ok(Outcome::Done)) { counts(&streams)? } else { Vec::new() };
     // Also after an error: the feed must not outlive the log.
     stop.store(true, Ordering::Relaxed);
     let is_read = feed.stop()?;
@@ -120,13 +121,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     let seconds = started.elapsed().as_secs_f64();
-    let counts = topics.counts()?;
-    topics::show_most_frequent(&counts, args.top);
+    let distinct = counts.len();
+    topics::show_most_frequent(counts, args.top);
     let (lines, words) = tally.lines_and_words();
     let words_per_second = words as f64 / seconds;
-    eprintln!("{lines} lines, {words} words, {} different ones, {seconds:.2} s", counts.len());
+    eprintln!("{lines} lines, {words} words, {distinct} different ones, {seconds:.2} s");
     if args.json {
-        let summary = Summary { lines, words, distinct: counts.len(), seconds, words_per_second };
+        let summary = Summary { lines, words, distinct, seconds, words_per_second };
         println!("{}", serde_json::to_string(&summary)?);
     }
     log.close()?;
@@ -169,6 +170,13 @@ fn count(
         }
         std::thread::sleep(TICK);
     }
+}
+
+/// Every word with its count, from the store of the running application.
+fn counts(streams: &Streams) -> anyhow::Result<Vec<(String, i64)>> {
+    let kind = QueryableStoreTypes::key_value_store::<String, i64>();
+    let store = streams.store(StoreQueryParameters::from_name_and_type(topology::STORE, kind))?;
+    Ok(store.all()?.collect::<Result<_, _>>()?)
 }
 
 fn data_folder(args: &Args) -> anyhow::Result<PathBuf> {

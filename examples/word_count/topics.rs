@@ -1,15 +1,11 @@
 //! The topics of the application: making them, forgetting them, reading the result.
 
-use std::{
-    collections::HashMap,
-    io::{self, BufWriter, Write},
-    time::Duration,
-};
+use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, bail};
 use log_store::{
-    TopicName, TopicPartition,
-    client::{ConsumerConfig, Isolation, NewTopic, OffsetSpec, Polled, SharedClient, StartAt},
+    TopicName,
+    client::{NewTopic, SharedClient},
 };
 
 use crate::input::LINE_BYTES_MAX;
@@ -69,45 +65,10 @@ impl Topics {
         admin.delete_topics(&topics)?;
         Ok(())
     }
-
-    /// The last count of each word.
-    pub(crate) fn counts(&self) -> anyhow::Result<HashMap<String, i64>> {
-        let mut admin = self.client.admin()?;
-        let topic = TopicName::new(COUNTS)?;
-        let partitions = admin.describe_topic(&topic)?.context("the topic of counts is gone")?.partitions;
-        let mut consumer = self.client.consumer(&ConsumerConfig::default())?;
-        let mut left = HashMap::new();
-        for number in 0..partitions {
-            let partition = TopicPartition::new(topic.clone(), number);
-            let end = admin.list_offset(&partition, OffsetSpec::Latest(Isolation::ReadCommitted))?;
-            let start = admin.list_offset(&partition, OffsetSpec::Earliest)?;
-            if let Some(end) = end.filter(|end| Some(*end) > start) {
-                left.insert(partition, end);
-            }
-        }
-        let from_start: Vec<_> = left.keys().map(|partition| (partition.clone(), StartAt::Beginning)).collect();
-        consumer.assign(&from_start)?;
-        let mut counts = HashMap::new();
-        while !left.is_empty() {
-            let Polled::Batch(batch) = consumer.poll(Duration::from_secs(1))? else { continue };
-            let mut records = batch.cursor();
-            while let Some(at) = records.advance()? {
-                let record = records.view(&at);
-                let (Some(word), Some(count)) = (record.key, record.value) else { continue };
-                let count = i64::from_be_bytes(count.try_into().context("a count is 8 bytes")?);
-                counts.insert(std::str::from_utf8(word)?.to_owned(), count);
-            }
-            if left.get(&batch.partition).is_some_and(|end| batch.next >= *end) {
-                left.remove(&batch.partition);
-            }
-        }
-        Ok(counts)
-    }
 }
 
 /// Writes the `top` most frequent words; of equally frequent ones the first in the alphabet first.
-pub(crate) fn show_most_frequent(counts: &HashMap<String, i64>, top: usize) {
-    let mut words: Vec<_> = counts.iter().collect();
+pub(crate) fn show_most_frequent(mut words: Vec<(String, i64)>, top: usize) {
     words.sort_unstable_by(|(one, ones), (other, others)| others.cmp(ones).then_with(|| one.cmp(other)));
     let mut out = BufWriter::new(io::stdout().lock());
     for (word, count) in words.into_iter().take(top) {

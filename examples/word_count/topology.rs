@@ -13,6 +13,9 @@ use streams_dsl::prelude::*;
 
 use crate::topics::{COUNTS, LINES};
 
+/// The store of the counts.
+pub(crate) const STORE: &str = "counts";
+
 /// Changed words that are shown at once; the rest of a large paste is only counted.
 const SHOWN_MAX: usize = 50;
 
@@ -28,7 +31,7 @@ pub(crate) fn word_count(tally: &Arc<Tally>) -> streams_core::Result<Topology> {
             words
         })
         .group_by(|(), word| word.clone())
-        .count_with(Materialized::new("counts"))
+        .count_with(Materialized::new(STORE))
         .to_stream()
         .peek(move |word, count| updates.update(word, *count))
         .to(COUNTS);

@@ -77,6 +77,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A store that other threads cannot read (now): it does not exist, is not ready, or has moved elsewhere.
+    #[error("store {store} cannot be read: {reason}")]
+    InvalidStateStore {
+        /// The store.
+        store: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+
     /// The state directory was written by another shape of the topology.
     #[error("{0}")]
     Incompatible(String),

@@ -19,6 +19,7 @@ mod error;
 mod handler;
 mod partitioner;
 pub mod processor;
+pub mod query;
 mod record;
 pub mod records;
 pub mod runtime;

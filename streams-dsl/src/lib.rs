@@ -63,6 +63,7 @@ pub mod prelude {
     pub use streams_core::{
         Change, EmbeddedStreams, ProcessingGuarantee, Record, StreamPartitioner, StreamsConfig,
         processor::{ProcessResult, Processor, ProcessorContext, PunctuationType},
+        query::{Consistency, QueryableStoreTypes, StoreQueryParameters},
         runtime::{RestoreListener, RestoreProgress, State, Streams},
         serde::{Bincode, Data, Json, Postcard, Serde, Window, Windowed},
         state::Stores,

@@ -4,4 +4,5 @@
 
 mod fraud_detection;
 mod kill;
+mod queries;
 mod word_count;

@@ -18,14 +18,16 @@ use parking_lot::Mutex;
 
 use super::{
     blueprint::Blueprint,
+    control::Control,
     global_stores::GlobalStores,
     global_thread::{self, GlobalThread},
     lifecycle::{Lifecycle, State},
     metrics::{Metric, Metrics},
+    queries::Queries,
     restorer::Restorer,
     settings::Settings,
     startup::Started,
-    thread::{Control, StreamThread},
+    thread::StreamThread,
     thread_state::StreamThreadState,
 };
 use crate::{Error, Result, time::Clock};
@@ -56,6 +58,7 @@ pub(crate) struct Application {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) restorer: Restorer,
+    pub(crate) queries: Arc<Queries>,
     pub(crate) uncaught: Mutex<Option<UncaughtExceptionHandler>>,
     /// Known once the application has started.
     started: OnceLock<Started>,
@@ -81,6 +84,7 @@ impl Application {
             metrics,
             lifecycle: Lifecycle::new(),
             restorer,
+            queries: Arc::default(),
             uncaught: Mutex::default(),
             started: OnceLock::new(),
             paused: AtomicBool::new(false),

@@ -12,7 +12,7 @@ use log_store::{
 };
 
 use super::{
-    application::Application, blueprint::Blueprint, global_stores::GlobalStores, thread::Control,
+    application::Application, blueprint::Blueprint, control::Control, global_stores::GlobalStores,
     thread_state::StreamThreadState,
 };
 use crate::{

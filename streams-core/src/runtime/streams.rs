@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     Error, Result, StreamsConfig,
+    query::{Places, QueryableStore, StoreQueryParameters},
     time::{Clock, SystemClock},
     topology::Topology,
 };
@@ -282,6 +283,19 @@ impl Streams {
     #[must_use]
     pub fn metric(&self, metric: Metric) -> u64 {
         self.app.metrics.get(metric)
+    }
+
+    /// Reads a store of this instance from other threads than its own (interactive queries): key-value, window, session
+    /// and versioned stores, all partitions that are here, consistent to the last commit or, if asked, to the last
+    /// write. See [`crate::query`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidStateStore`] if there is no such store of such a type, or if it is not ready: ask again when the
+    /// application is in [`State::Running`].
+    pub fn store<S: QueryableStore>(&self, query: StoreQueryParameters<S>) -> Result<S::ReadOnly> {
+        let places = Places::find(&self.app, query.name, query.partition, query.consistency)?;
+        S::read_only(places)
     }
 
     /// Every input partition of the application with what of it is not committed yet.

@@ -17,14 +17,10 @@ use std::{
     time::Duration,
 };
 
-use log_store::{
-    TopicPartition,
-    client::{CommittedOffset, Consumer, FetchedBatch, Polled},
-};
-
 use super::{
     application::Application,
     committer::{Committer, failure_of},
+    control::Control,
     inputs::Inputs,
     metrics::Metric,
     pace::Pace,
@@ -35,6 +31,10 @@ use super::{
 use crate::{
     Error, Result,
     task::{TaskId, stream_task::StreamTask},
+};
+use log_store::{
+    TopicPartition,
+    client::{CommittedOffset, Consumer, FetchedBatch, Polled},
 };
 
 /// Batches taken from the consumer before the tasks get their turn, so that a task with several partitions can choose
@@ -71,34 +71,6 @@ pub(crate) struct StreamThread {
     dropped_records: u64,
     /// Why the thread ends, if not because it was asked to.
     cause: Option<Error>,
-}
-
-/// How others reach a stream thread.
-pub(crate) struct Control {
-    is_closing: AtomicBool,
-    waker: Arc<dyn log_store::client::Waker>,
-}
-
-impl Control {
-    pub(crate) fn new(waker: Arc<dyn log_store::client::Waker>) -> Self {
-        Control { is_closing: AtomicBool::new(false), waker }
-    }
-
-    /// True once the thread has been asked to close.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::Acquire)
-    }
-
-    /// Asks the thread to commit, close its tasks and leave.
-    pub(crate) fn close(&self) {
-        self.is_closing.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    /// Lets the thread look around at once.
-    pub(crate) fn wake(&self) {
-        self.waker.wake();
-    }
 }
 
 impl StreamThread {
@@ -157,8 +129,8 @@ impl StreamThread {
     }
 
     /// Why the thread has come to its end.
-    pub(crate) fn outcome(self) -> Result<()> {
-        self.cause.map_or(Ok(()), Err)
+    pub(crate) fn outcome(mut self) -> Result<()> {
+        self.cause.take().map_or(Ok(()), Err)
     }
 
     /// Its running tasks.
@@ -183,6 +155,7 @@ impl StreamThread {
         while let Some(restored) = self.ready.pop_front() {
             self.on_restored(restored)?;
         }
+        self.answer_questions();
         let has_records = self.poll()?;
         if self.app.is_paused() {
             return self.commit_if_due();
@@ -197,6 +170,20 @@ impl StreamThread {
             self.pace.flushed(self.app.clock.monotonic());
         }
         self.commit_if_due()
+    }
+
+    /// Answers what other threads ask about stores.
+    fn answer_questions(&mut self) {
+        let questions = self.control.take_questions();
+        if questions.iter().any(|question| question.needs_commit) && self.committer.has_work() {
+            self.handle(Event::CommitDue);
+        }
+        for question in questions {
+            let task = self.running.get_mut(&question.task);
+            let mut stores = task.into_iter().flat_map(|task| task.stores().iter_mut());
+            let store = stores.find(|store| store.name() == question.store);
+            (question.answer)(store.map(|store| &mut **store));
+        }
     }
 
     /// Takes what the log has; true if records came.
@@ -509,8 +496,9 @@ impl StreamThread {
         Ok(())
     }
 
-    fn run_task(&mut self, task: TaskId) -> Result<()> {
-        if let Some(task) = self.running.get_mut(&task) {
+    fn run_task(&mut self, id: TaskId) -> Result<()> {
+        if let Some(task) = self.running.get_mut(&id) {
+            self.app.queries.opened(id, &self.control, task.stores())?;
             let producer = self.committer.producer()?;
             self.app.global_stores().lend(task, |task| task.init(producer))?;
             self.committer.mark_work();
@@ -543,11 +531,19 @@ impl StreamThread {
                 outcome = outcome.and(self.await_cancelled(*task));
             }
             if let Some(running) = self.running.remove(task) {
+                self.app.queries.closed(*task, &self.control);
                 self.dropped_records = self.dropped_records.saturating_sub(running.dropped_records());
                 outcome = outcome.and(close_all(&mut running.close()));
                 self.app.metrics.add(Metric::TaskClosedTotal, 1);
             }
         }
         outcome
+    }
+}
+
+impl Drop for StreamThread {
+    fn drop(&mut self) {
+        // Whoever waits for an answer learns that there will be none.
+        self.control.end();
     }
 }

@@ -1,11 +1,14 @@
 //! Key-value stores: one row for each key.
 
+use std::{any::Any, sync::Arc};
+
 use log_store::{Headers, Offset, RecordView};
 
 use super::{
     ChangelogSink, StateStore, ValueAndTimestamp,
     backend::{Backend, prefix_end},
     builder::{StoreContext, StoreOptions},
+    key_value_reader::KeyValueReader,
     layer::{Codec, Direction, Format, Found, LoadError, LogRow, MergedRows, Row, RowStore, Single},
     lru::Recency,
 };
@@ -74,7 +77,7 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
         key_serde: &SharedSerde<K>,
         codec: impl Codec<V> + 'static,
     ) -> Result<Self> {
-        let rows = context.open(options, KeyValueFormat { codec: Box::new(codec) })?;
+        let rows = context.open(options, KeyValueFormat { codec: Arc::new(codec) })?;
         let recency = entries_max.map(Recency::new);
         Ok(KeyValueStore { rows, key_serde: SharedSerde::clone(key_serde), key: Vec::new(), recency })
     }
@@ -391,14 +394,21 @@ impl<K: 'static, V: Clone + Send + 'static> StateStore for KeyValueStore<K, V> {
     fn close(&mut self) -> Result<()> {
         self.rows.close()
     }
+
+    fn publish(&mut self) -> Result<Option<Arc<dyn Any + Send + Sync>>> {
+        let view = self.rows.publish()?;
+        let (name, key_serde) = (self.name().to_owned(), SharedSerde::clone(&self.key_serde));
+        let reader = KeyValueReader { name, view, key_serde, codec: Arc::clone(&self.rows.format().codec) };
+        Ok(Some(Arc::new(reader)))
+    }
 }
 
 /// First byte of a key-value row in the backend, before the key: what is less belongs to the backend.
-const ROW: u8 = 1;
+pub(super) const ROW: u8 = 1;
 
 /// The layout of key-value stores.
 pub(super) struct KeyValueFormat<V> {
-    codec: Box<dyn Codec<V>>,
+    codec: Arc<dyn Codec<V>>,
 }
 
 impl<V> Format for KeyValueFormat<V> {

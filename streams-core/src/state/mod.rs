@@ -14,6 +14,7 @@ pub(crate) mod backend;
 mod builder;
 mod directory;
 mod key_value;
+pub(crate) mod key_value_reader;
 pub(crate) mod layer;
 mod lru;
 mod segments;
@@ -26,7 +27,7 @@ mod value;
 mod versioned;
 mod window;
 
-use std::{any::Any, collections::BTreeMap, time::Duration};
+use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use backend::{RocksDbConfigSetter, SimulatedDisk};
 pub use builder::{StoreContext, TypedStoreBuilder};
@@ -135,6 +136,16 @@ pub trait StateStore: Any + Send {
     ///
     /// If the files cannot be written.
     fn flush(&mut self) -> Result<()>;
+
+    /// Lets other threads read what each commit leaves, without asking this one: what the answer is, only the kind of
+    /// store knows. `None`: its task has to be asked. Nothing is uncommitted when this is called.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be read.
+    fn publish(&mut self) -> Result<Option<Arc<dyn Any + Send + Sync>>> {
+        Ok(None)
+    }
 
     /// Closes the store. With nothing uncommitted everything reaches the files first; what is uncommitted is dropped.
     ///

@@ -3,6 +3,7 @@
 //! The ordinary profile is the optimised one: `cargo run -p streams-bench -- word-count --json`.
 
 mod application;
+mod reads;
 mod restore;
 mod stateless;
 mod text;
@@ -29,6 +30,8 @@ enum Bench {
     WordCount(word_count::Options),
     /// Filter and map, from topic to topic
     Stateless(stateless::Options),
+    /// Reads of a store from other threads while words are counted
+    Reads(reads::Options),
     /// A store without its files, from the changelog
     Restore(restore::Options),
 }
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().bench {
         Bench::WordCount(options) => word_count::run(&options),
         Bench::Stateless(options) => stateless::run(&options),
+        Bench::Reads(options) => reads::run(&options),
         Bench::Restore(options) => restore::run(&options),
     };
     match result {

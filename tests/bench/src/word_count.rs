@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     )
 }
 
-fn topology() -> anyhow::Result<Topology> {
+pub(crate) fn topology() -> anyhow::Result<Topology> {
     let builder = StreamsBuilder::new();
     builder
         .stream::<(), String>("lines")
@@ -108,7 +108,7 @@ fn topology() -> anyhow::Result<Topology> {
 }
 
 /// Writes the text; how many lines it has.
-fn load(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<u64> {
+pub(crate) fn load(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<u64> {
     let mut writer = bench.writer("lines")?;
     let mut line = String::new();
     let mut lines = 0;
@@ -129,7 +129,7 @@ fn load(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<u64> {
 }
 
 /// Compares the last count of each word with a plain count; how many different words there are.
-fn check(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<u64> {
+pub(crate) fn check(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<u64> {
     let drawn = Words::new(words, distinct);
     let distinct = drawn.distinct();
     let mut expected = vec![0_i64; usize::try_from(distinct)?];

@@ -18,7 +18,7 @@ use rocksdb::{
     checkpoint::Checkpoint,
 };
 
-use super::{Backend, Cursor, KeyRange, META, POSITION_KEY, RocksDbConfigSetter, options};
+use super::{Backend, Cursor, KeyRange, META, POSITION_KEY, RocksDbConfigSetter, SharedBackend, options};
 use crate::{
     Error, Result,
     state::{
@@ -167,7 +167,8 @@ fn is_damage(error: &rocksdb::Error) -> bool {
     }
 }
 
-/// One store's column family.
+/// One store's column family. A clone reads the same rows.
+#[derive(Clone)]
 pub(crate) struct DiskBackend {
     files: Arc<TaskFiles>,
     store: String,
@@ -339,6 +340,10 @@ impl Backend for DiskBackend {
         }
         self.durable_position = self.position;
         Ok(())
+    }
+
+    fn share(&self) -> Option<SharedBackend> {
+        Some(Arc::new(self.clone()))
     }
 
     fn is_empty(&self) -> bool {

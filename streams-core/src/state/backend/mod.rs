@@ -5,6 +5,8 @@ mod memory;
 mod options;
 mod simulated;
 
+use std::sync::Arc;
+
 use log_store::Offset;
 pub(crate) use memory::MemoryBackend;
 pub(crate) use options::GROUP_ROW;
@@ -53,6 +55,11 @@ pub(crate) trait Backend: Send {
         1_000_000
     }
 
+    /// The same rows for other threads, as long as that one lives; `None` if they cannot be shared.
+    fn share(&self) -> Option<SharedBackend> {
+        None
+    }
+
     /// True if nothing was ever applied.
     fn is_empty(&self) -> bool;
 
@@ -62,6 +69,9 @@ pub(crate) trait Backend: Send {
     /// Removes everything. What lies in files is moved aside, not deleted.
     fn reset(&mut self, reason: &str) -> Result<()>;
 }
+
+/// Rows that several threads read.
+pub(crate) type SharedBackend = Arc<dyn Backend + Send + Sync>;
 
 /// A range of keys: from the first (included) to the second (excluded).
 pub(crate) type KeyRange = (Vec<u8>, Vec<u8>);

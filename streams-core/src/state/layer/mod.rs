@@ -14,9 +14,11 @@ mod cache;
 mod format;
 mod group;
 mod key;
+mod publish;
 mod row_buffer;
 mod row_store;
 mod scan;
+mod view;
 mod writes;
 
 pub(crate) use budget::LayerBudget;
@@ -27,3 +29,4 @@ pub(crate) use key::KeyBytes;
 pub(crate) use row_buffer::RowBuffer;
 pub(crate) use row_store::{RowStore, RowStoreParts};
 pub(crate) use scan::{Direction, Found, MergedRows};
+pub(crate) use view::{Closed, View};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use log_store::{Headers, Offset, RecordView};
 
 use super::{
-    Codec, Format, Group, KeyBytes, LayerBudget, MemoryBudget, RowBuffer,
+    Codec, Format, Group, KeyBytes, LayerBudget, MemoryBudget, RowBuffer, View,
     cache::Cache,
     format::LoadError,
     writes::{Dirty, HeldBack, Writes},
@@ -59,7 +59,10 @@ pub(crate) struct RowStore<F: Format> {
     order: Option<BTreeMap<KeyBytes, u32>>,
     /// A write to the backend failed: nothing more is written, so that its position never claims what is not there.
     has_failed: bool,
+    /// What other threads read, if any does.
+    pub(super) view: Option<Arc<View>>,
     /// Kept for their memory.
+    pub(super) publishing: RowBuffer,
     key_bytes: Vec<u8>,
     value_bytes: Vec<u8>,
 }
@@ -77,6 +80,8 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             restored_end: None,
             order: None,
             has_failed: false,
+            view: None,
+            publishing: RowBuffer::default(),
             key_bytes: Vec::new(),
             value_bytes: Vec::new(),
             parts,
@@ -275,6 +280,11 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         unflushed.chain(dirty.filter(is_new))
     }
 
+    /// Rows that are not committed.
+    pub(super) fn dirty_rows(&self) -> impl Iterator<Item = (u32, F::Sub)> {
+        self.writes.dirty.iter().map(|dirty| (dirty.slot, dirty.sub))
+    }
+
     /// Keys with pending rows from `from` (included) to `to` (excluded), in order.
     pub(crate) fn pending_in_order(&mut self, from: &[u8], to: Option<&[u8]>) -> Vec<u32> {
         use std::ops::Bound;
@@ -396,6 +406,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     }
 
     pub(crate) fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()> {
+        self.publish_committed()?;
         for Dirty { slot, sub, .. } in self.writes.dirty.drain(..) {
             let row = self.cache.group_mut(slot).row_or_default(sub);
             row.dirty = super::group::NONE;
@@ -462,6 +473,9 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         let dropped = self.parts.format.before_apply(&mut rows);
         rows.sort();
         self.parts.backend.apply(&rows, &dropped, position)?;
+        if let Some(view) = &self.view {
+            view.flushed(self.parts.backend.share(), &dropped);
+        }
         for (slot, sub) in &unflushed {
             let group = self.cache.group_mut(*slot);
             if let Some(row) = group.row_mut(*sub) {
@@ -482,7 +496,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     }
 
     /// Appends one row's bytes. Answers by how much the estimate of its size changed.
-    fn push_row(&mut self, rows: &mut RowBuffer, slot: u32, sub: F::Sub) -> Result<isize> {
+    pub(super) fn push_row(&mut self, rows: &mut RowBuffer, slot: u32, sub: F::Sub) -> Result<isize> {
         let (key, group) = self.cache.entry(slot);
         let format = &self.parts.format;
         if format.is_expired(sub) {
@@ -526,6 +540,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     }
 
     pub(crate) fn rollback(&mut self) -> Result<()> {
+        self.unpublish();
         if self.parts.is_restorable {
             self.cache.clear();
             self.writes.clear();
@@ -616,6 +631,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     }
 
     pub(crate) fn reset(&mut self, reason: &str) -> Result<()> {
+        self.unpublish();
         self.cache.clear();
         self.writes.clear();
         self.restoring = RowBuffer::default();
@@ -629,6 +645,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     }
 
     pub(crate) fn close(&mut self) -> Result<()> {
+        self.unpublish();
         if self.writes.dirty.is_empty() && !self.has_failed {
             self.flush()?;
             self.parts.backend.make_durable()?;
