@@ -36,7 +36,9 @@ impl Input {
                 input.reads_stdin = true;
                 continue;
             }
-            let found = fs::metadata(path).with_context(|| format!("cannot read the input {}", path.display()))?;
+            let found = fs::metadata(path).with_context(|| {
+                format!("cannot read the input {} (check the path that follows --input)", path.display())
+            })?;
             if found.is_dir() {
                 input.walk(path, &|_| true)?;
             } else {

@@ -18,8 +18,9 @@ mod topology;
 
 use std::{
     fs,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -37,6 +38,7 @@ use serde::Serialize;
 use streams_dsl::prelude::*;
 use topics::{APPLICATION, Topics};
 use topology::Tally;
+use tracing_subscriber::EnvFilter;
 
 /// How often the program looks whether there is something to show, or nothing left to do.
 const TICK: Duration = Duration::from_millis(20);
@@ -54,6 +56,15 @@ struct Summary {
 }
 
 fn main() -> ExitCode {
+    // What log and engine have to say: a torn end that was cut off, a store that is rebuilt.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .init();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -64,6 +75,16 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let pressed = Arc::clone(&stop);
+    let on_ctrl_c = move || {
+        // Who presses it twice does not want to wait for a close in order; the next run recovers.
+        if pressed.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+    };
+    ctrlc::set_handler(on_ctrl_c).context("cannot listen for Ctrl-C")?;
+
     // Nothing is made on disk before the input is known to exist.
     let input = match args.input.as_deref() {
         Some(paths) => Input::of(paths)?,
@@ -71,10 +92,6 @@ fn run(args: &Args) -> anyhow::Result<()> {
         None if args.rebuild || args.reset => Input::of(&[])?,
         None => Input::of_repository(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no repository")?)?,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let pressed = Arc::clone(&stop);
-    ctrlc::set_handler(move || pressed.store(true, Ordering::Relaxed)).context("cannot listen for Ctrl-C")?;
-
     let data = data_folder(args)?;
     eprintln!("data is kept in {}", data.display());
     let log = EmbeddedLog::open(data.join("log"), LogConfig::default())?;

@@ -24,7 +24,7 @@ pub enum Error {
     },
 
     /// A batch on disk or in memory does not hold what its header says.
-    #[error("corrupt batch at byte {position} of {}: {reason}", file.display())]
+    #[error("corrupt batch at byte {position} of {}: {reason}; bring it back from a copy (`logctl verify` tells all that is damaged)", file.display())]
     Corrupt {
         /// The segment file (or another name of the source of the bytes).
         file: PathBuf,
@@ -113,7 +113,7 @@ pub enum Error {
     },
 
     /// The operating system refused.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}: {source}{}", path.display(), way_out_of_refusal(source))]
     Io {
         /// What was tried ("append to", "open", …).
         operation: &'static str,
@@ -169,6 +169,25 @@ impl Error {
     /// An [`Error::Io`] with its facts.
     pub fn io(operation: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Error::Io { operation, path: path.into(), source }
+    }
+}
+
+/// What can be done about a refusal of the operating system, where the refusal itself does not say it.
+fn way_out_of_refusal(refusal: &io::Error) -> &'static str {
+    use io::ErrorKind::{
+        AlreadyExists, FileTooLarge, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    /// Too many open files, of the process and of the system.
+    const EMFILE: [i32; 2] = [24, 23];
+    match refusal.kind() {
+        StorageFull | QuotaExceeded => "; make room there and try again: nothing that was acknowledged is lost",
+        FileTooLarge => "; raise the limit on the size of files",
+        PermissionDenied => "; give this user the right to read and write there, or choose another directory",
+        ReadOnlyFilesystem | NotADirectory | AlreadyExists => "; choose another directory",
+        _ if refusal.raw_os_error().is_some_and(|code| EMFILE.contains(&code)) => {
+            "; raise the limit on open files (`ulimit -n`)"
+        }
+        _ => "",
     }
 }
 

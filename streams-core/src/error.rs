@@ -22,7 +22,10 @@ pub enum Error {
     Log(#[from] log_store::Error),
 
     /// A record that could not be read as the types of its source.
-    #[error("{topic}-{partition}, offset {offset}: cannot deserialize the {part} at source {node}: {reason}")]
+    #[error(
+        "{topic}-{partition}, offset {offset}: cannot deserialize the {part} at source {node}: {reason}; mend the types or \
+         serdes of the source, or let a deserialization exception handler leave the record out"
+    )]
     Deserialization {
         /// Topic of the record.
         topic: String,
@@ -39,7 +42,10 @@ pub enum Error {
     },
 
     /// User code failed or panicked on a record.
-    #[error("processor {node} of task {task} failed on {topic}-{partition}, offset {offset}: {reason}")]
+    #[error(
+        "processor {node} of task {task} failed on {topic}-{partition}, offset {offset}: {reason}; mend it and start again, \
+         or let a processing exception handler leave the record out"
+    )]
     Processing {
         /// The node.
         node: String,
@@ -56,7 +62,10 @@ pub enum Error {
     },
 
     /// A result that could not be written.
-    #[error("cannot produce to {topic} from node {node}: {reason}")]
+    #[error(
+        "cannot produce to {topic} from node {node}: {reason}; mend it and start again, or let a production exception \
+         handler leave the record out"
+    )]
     Production {
         /// Where it was going.
         topic: String,
@@ -67,7 +76,10 @@ pub enum Error {
     },
 
     /// A state store failed.
-    #[error("store {store} in {}: {reason}", directory.display())]
+    #[error(
+        "store {store} in {}: {reason}; mend the cause and start again: what its files lack is restored from the changelog",
+        directory.display()
+    )]
     Store {
         /// The store.
         store: String,

@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_input;
+mod data;
 mod fraud_detection;
+mod interrupt;
 mod kill;
 mod queries;
+mod rest;
+mod text;
 mod word_count;

@@ -3,4 +3,5 @@
 
 mod directory;
 mod dump_log_segments;
+mod embedded_log;
 mod read;

@@ -15,7 +15,11 @@ mod stats;
 mod topics;
 mod verify;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -82,7 +86,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // What the log has to say: a torn end that was cut off, a rebuilt index.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .init();
     match run(cli) {
         Ok(code) => code,
         // The reader of a pipe has seen enough: `logctl consume … | head`.

@@ -131,7 +131,7 @@ impl EmbeddedLog {
         let is_clean = take_clean_mark(&*directory)?;
         ensure_meta(&*directory)?;
         let shared = Arc::new(Shared::new(directory, config, clock, has_threads));
-        let (topics, is_adopted) = load_topics(&shared, is_clean)?;
+        let Loaded { topics, is_adopted, is_checkpointed } = load_topics(&shared, is_clean)?;
         let partitions = || topics.values().flat_map(|topic| &topic.partitions);
         if !is_clean {
             for partition in partitions() {
@@ -159,7 +159,8 @@ impl EmbeddedLog {
             checkpoint: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
-        if !is_clean && inner.shared.config.durability != Durability::Fsync {
+        // Without the checkpoint a log may end before what was synced: its owner has given up what is missing.
+        if !is_checkpointed || !is_clean && inner.shared.config.durability != Durability::Fsync {
             inner.cut_offsets_to_log_ends()?;
         }
         inner.checkpoint()?;
@@ -332,8 +333,17 @@ impl Drop for Inner {
     }
 }
 
-/// The topics in the table, each with what the checkpoints know. Without a table: what directories there are, and true.
-fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<(BTreeMap<TopicName, Arc<Topic>>, bool)> {
+/// The topics of a log that is being opened.
+struct Loaded {
+    topics: BTreeMap<TopicName, Arc<Topic>>,
+    /// There was no table of topics: they are what directories there are.
+    is_adopted: bool,
+    /// There was a checkpoint of recovery points.
+    is_checkpointed: bool,
+}
+
+/// The topics in the table, each with what the checkpoints know.
+fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<Loaded> {
     let directory = &*shared.directory;
     let table = topics_file::read(directory)?;
     let is_adopted = table.is_none();
@@ -360,7 +370,7 @@ fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<(BTreeMap<TopicNa
         topics.insert(description.name.clone(), Arc::new(Topic::new(shared, description, known)?));
     }
     remove_deleted(directory)?;
-    Ok((topics, is_adopted))
+    Ok(Loaded { topics, is_adopted, is_checkpointed: recovery_points.is_some() })
 }
 
 /// Topics of a directory that has no table yet: a new one, or one that a Kafka broker wrote.

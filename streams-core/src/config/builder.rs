@@ -207,7 +207,12 @@ impl StreamsConfigBuilder {
         self
     }
 
-    /// An existing topic that takes the records which handlers leave out, with the reason in headers. Default: none.
+    /// A topic that takes the records which the exception handlers are asked about, whatever they decide (KIP-1034): key,
+    /// value and headers as they entered the sub-topology, then the headers `__streams.errors.exception`, `.message`,
+    /// `.stacktrace` (the error in one text), `.topic`, `.partition` and `.offset`. The topic must exist. Default: none.
+    ///
+    /// Letters are part of the transaction: under exactly-once, that of a record on which the thread failed is undone with
+    /// the rest. Records of global stores write none. Unlike in Kafka Streams, handlers of your own need not build letters.
     #[must_use]
     pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self {
         self.config.dead_letter_topic = Some(topic.into());

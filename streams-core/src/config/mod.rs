@@ -68,7 +68,7 @@ pub struct StreamsConfig {
     pub default_timestamp_extractor: DefaultTimestampExtractor,
     /// The exception handlers. Default: log and fail.
     pub handlers: Handlers,
-    /// `errors.dead.letter.queue.topic.name`. Default: none.
+    /// `errors.dead.letter.queue.topic.name`: takes records that could not be read, processed or written. Default: none.
     pub dead_letter_topic: Option<String>,
     /// `application.server`: where other instances reach this one. Default: none.
     pub application_server: Option<String>,

@@ -33,7 +33,7 @@ use super::{
 use crate::{Error, Result, time::Clock};
 
 /// Before a thread is replaced: a record that kills every thread must not keep a core busy.
-const REPLACEMENT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const REPLACEMENT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What to do about an error that ended a stream thread (Kafka Streams' `StreamThreadExceptionResponse`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

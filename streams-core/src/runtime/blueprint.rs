@@ -43,6 +43,7 @@ pub(crate) type StoreContexts = Arc<dyn Fn(TaskId) -> Result<StoreContext> + Sen
 pub(crate) struct Surroundings {
     pub(crate) application_id: Arc<str>,
     pub(crate) handlers: Handlers,
+    pub(crate) dead_letter_topic: Option<Arc<str>>,
     pub(crate) timestamp_extractor: DefaultTimestampExtractor,
     pub(crate) counts: PartitionCounts,
     pub(crate) store_contexts: StoreContexts,
@@ -279,6 +280,7 @@ impl Blueprint {
             connections: connections.collect(),
             collector: RecordCollector::new(Arc::clone(&surroundings.counts), changelogs),
             handlers: surroundings.handlers.clone(),
+            dead_letter_topic: surroundings.dead_letter_topic.clone(),
         };
         StreamTask::new(nodes, inputs, parts, wall_clock_time)
     }

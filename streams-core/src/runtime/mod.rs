@@ -16,6 +16,7 @@ mod instances;
 mod internal_topics;
 mod lifecycle;
 mod metrics;
+mod orphans;
 mod pace;
 mod process_id;
 mod purge;

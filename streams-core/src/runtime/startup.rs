@@ -13,7 +13,7 @@ use super::{
     cleaner::Cleaner,
     fingerprint::{Fingerprint, UNKNOWN_PARTITIONS},
     global_stores::GlobalStores,
-    internal_topics,
+    internal_topics, orphans,
     process_id::process_id,
 };
 use crate::{
@@ -89,10 +89,12 @@ pub(crate) fn prepare(
     let mut admin = client.admin()?;
     let known = Fingerprint::read(&path)?;
     refuse_lost_changelogs(known.as_ref(), &mut *admin)?;
+    find_dead_letter_topic(config, &mut *admin)?;
     let settings = TopicSettings::of(config);
     let surroundings = Surroundings {
         application_id: config.application_id.as_str().into(),
         handlers: config.handlers.clone(),
+        dead_letter_topic: config.dead_letter_topic.as_deref().map(Arc::from),
         timestamp_extractor: config.default_timestamp_extractor,
         counts: partition_counts(client.admin()?),
         store_contexts: store_contexts(&shared),
@@ -106,6 +108,7 @@ pub(crate) fn prepare(
         let blueprint = Blueprint::draw(topology, &unknown, surroundings.clone())?;
         blueprint.fingerprint().compare(known, &config.application_id, &path)?;
     }
+    orphans::refuse(topology, &config.application_id, &mut *admin)?;
     let counts = internal_topics::prepare(topology, &settings, &mut *admin)?;
     let blueprint = Blueprint::draw(topology, &counts, surroundings.clone())?;
     blueprint.fingerprint().check(known.as_ref(), &config.application_id, &path)?;
@@ -114,7 +117,9 @@ pub(crate) fn prepare(
     let (mut global, mut global_stores) = (None, GlobalStores::default());
     if parts.iter().any(|part| part.is_global) {
         let part = SubTopology::merged(parts.iter().filter(|part| part.is_global));
-        let surroundings = Surroundings { store_contexts: global_context(&shared), ..surroundings };
+        let store_contexts = global_context(&shared);
+        // As in Kafka Streams, dead letters are of stream tasks only.
+        let surroundings = Surroundings { store_contexts, dead_letter_topic: None, ..surroundings };
         let blueprint = Blueprint::draw_parts(topology, &[part], &counts, surroundings)?;
         let opened = blueprint.open_stores(GLOBAL, &HashMap::new())()?;
         global_stores = GlobalStores::new(opened.into_iter().map(|opened| opened.store).collect());
@@ -165,6 +170,16 @@ fn refuse_lost_changelogs(known: Option<&Fingerprint>, admin: &mut dyn Admin) ->
         "{}; bring it back, or reset the application (its offsets, internal topics and state) and begin anew",
         lost.join("; ")
     )))
+}
+
+/// Letters are of use only if they can be sent when the time comes.
+fn find_dead_letter_topic(config: &StreamsConfig, admin: &mut dyn Admin) -> Result<()> {
+    match &config.dead_letter_topic {
+        Some(topic) if admin.describe_topic(&TopicName::new(topic)?)?.is_none() => Err(Error::Config(format!(
+            "errors.dead.letter.queue.topic.name: topic {topic} does not exist; create it before the application starts"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Answers for the sinks of all tasks; each asks once for each topic.

@@ -2,10 +2,11 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use log_store::{Headers, TopicName, TopicPartition};
+use log_store::{Headers, HeadersView, RecordView, TopicName, TopicPartition};
 
 use super::{
     TaskId,
+    dead_letter::DeadLetter,
     punctuation_queue::PunctuationQueue,
     record_collector::{RecordCollector, Route},
 };
@@ -48,6 +49,8 @@ pub(crate) struct TaskParts {
     /// beyond these are global ones.
     pub(crate) source_changelogs: Vec<Option<u32>>,
     pub(crate) handlers: Handlers,
+    /// Topic that takes the records which the handlers are asked about.
+    pub(crate) dead_letter_topic: Option<Arc<str>>,
 }
 
 /// The surroundings of a task's nodes.
@@ -63,6 +66,8 @@ pub(crate) struct TaskContext {
     commit_requested: bool,
     dropped_records: u64,
     uses_global_stores: bool,
+    /// Letters whose records are still to be looked up, once the nodes are done.
+    dead_letters: Vec<DeadLetter>,
     /// Progress that processors keep beside the committed offsets.
     processor_metadata: Vec<(String, i64)>,
 }
@@ -81,6 +86,7 @@ impl TaskContext {
             commit_requested: false,
             dropped_records: 0,
             uses_global_stores: false,
+            dead_letters: Vec::new(),
             processor_metadata: Vec::new(),
         }
     }
@@ -106,6 +112,7 @@ impl TaskContext {
             return Err(error);
         }
         let error = self.processing_error(error.to_string());
+        self.write_dead_letter(&error);
         match self.parts.handlers.processing.handle(&error) {
             Response::Fail => Err(error.into()),
             Response::Continue => {
@@ -127,6 +134,44 @@ impl TaskContext {
             offset: self.origin.offset,
             reason,
         }
+    }
+
+    /// Writes a letter about `error` on the current record, if there is a topic for it.
+    fn write_dead_letter(&mut self, error: &Error) {
+        if self.parts.dead_letter_topic.is_some() {
+            let Origin { partition, offset, timestamp, headers } = &self.origin;
+            self.dead_letters.push(DeadLetter::new(error, partition.as_ref(), *offset, *timestamp, headers.clone()));
+        }
+    }
+
+    /// True if there are letters to be sent.
+    #[inline]
+    pub(super) fn has_dead_letters(&self) -> bool {
+        !self.dead_letters.is_empty()
+    }
+
+    pub(super) fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
+        std::mem::take(&mut self.dead_letters)
+    }
+
+    /// True if the records which the handlers are asked about are to be kept.
+    pub(super) fn keeps_dead_letters(&self) -> bool {
+        self.parts.dead_letter_topic.is_some()
+    }
+
+    /// Sends a letter with the bytes of its record.
+    pub(super) fn send_dead_letter(
+        &mut self,
+        letter: &DeadLetter,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let Some(topic) = &self.parts.dead_letter_topic else { return Ok(()) };
+        let collector = &mut self.parts.collector;
+        let route = collector.route(topic)?;
+        let partition = collector.default_partition(route, key);
+        let headers = HeadersView::from(&letter.headers);
+        collector.send(route, partition, RecordView { timestamp: letter.timestamp, key, value, headers })
     }
 
     fn node_name(&self) -> &str {
@@ -245,6 +290,7 @@ impl TaskContext {
     fn on_production_error(&mut self, route: Route, reason: String) -> ProcessResult {
         let topic = self.parts.collector.topic(route).to_owned();
         let error = Error::Production { topic, node: self.node_name().to_owned(), reason };
+        self.write_dead_letter(&error);
         match self.parts.handlers.production.handle(&error) {
             Response::Fail => Err(error.into()),
             Response::Continue => {

@@ -2,6 +2,7 @@
 
 mod commit_metadata;
 pub(crate) mod context;
+mod dead_letter;
 mod id;
 mod java_heap;
 mod partition_group;

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use log_store::{
-    Headers, Offset, TopicPartition,
+    Headers, Offset, RecordView, TopicPartition,
+    batch::RecordRef,
     client::{BatchCursor, FetchedBatch},
 };
 
@@ -44,6 +45,8 @@ pub(super) struct RecordQueue {
     position: Option<Offset>,
     /// Records that the extractor refused with a negative time, since last asked.
     skipped: u64,
+    /// Reads the first of `batches` once more, for records that failed, with the last of them.
+    again: Option<(BatchCursor, Option<RecordRef>)>,
 }
 
 impl RecordQueue {
@@ -66,6 +69,7 @@ impl RecordQueue {
             buffered_bytes: 0,
             position: None,
             skipped: 0,
+            again: None,
         }
     }
 
@@ -133,8 +137,23 @@ impl RecordQueue {
         Ok(())
     }
 
+    /// The bytes of a record in the batch that is being read; not before one that was asked for earlier.
+    #[cold]
+    pub(super) fn raw(&mut self, offset: i64) -> Option<RecordView<'_>> {
+        if self.again.is_none() {
+            self.again = Some((self.batches.front()?.cursor(), None));
+        }
+        let (cursor, last) = self.again.as_mut()?;
+        while last.as_ref().is_none_or(|at| at.offset.as_i64() < offset) {
+            *last = Some(cursor.advance().ok()??);
+        }
+        let at = last.as_ref().filter(|at| at.offset.as_i64() == offset)?;
+        Some(cursor.view(at))
+    }
+
     fn finish_batch(&mut self) {
         self.cursor = None;
+        self.again = None;
         if let Some(batch) = self.batches.pop_front() {
             self.buffered_bytes -= batch.bytes.len();
             self.position = Some(batch.next);

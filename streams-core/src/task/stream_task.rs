@@ -13,6 +13,7 @@ use log_store::{
 use super::{
     commit_metadata,
     context::{Origin, TaskContext, TaskParts},
+    dead_letter::DeadLetter,
     partition_group::PartitionGroup,
     record_queue::{HeadError, RecordQueue},
     source_node::ErasedSource,
@@ -175,10 +176,38 @@ impl StreamTask {
         // Consumed before it is processed: a record that fails and is forgiven must not come again.
         records.consume_head();
         let source = records.source_index;
-        match records.source.forward(&mut self.nodes, source, context) {
+        let forwarded = records.source.forward(&mut self.nodes, source, context);
+        if self.context.has_dead_letters() {
+            self.send_dead_letters(Some(queue))?;
+        }
+        match forwarded {
             Ok(()) => Ok(()),
             Err(error) => Err(self.fatal(error)),
         }
+    }
+
+    /// Sends the letters that the nodes have written; the record that they tell of is in `queue`, if in any.
+    #[cold]
+    fn send_dead_letters(&mut self, queue: Option<u32>) -> Result<()> {
+        for letter in self.context.take_dead_letters() {
+            let of_letter = |queue: &&mut RecordQueue| letter.partition.as_ref() == Some(&queue.partition);
+            let queue = queue.map(|queue| &mut self.group.queues[queue as usize]).filter(of_letter);
+            let raw = queue.and_then(|queue| queue.raw(letter.offset));
+            let (key, value) = raw.map_or((None, None), |raw| (raw.key, raw.value));
+            self.context.send_dead_letter(&letter, key, value)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a letter about the record that `queue` could not read.
+    #[cold]
+    fn send_undecoded(&mut self, queue: u32, error: &Error) -> Result<()> {
+        let Error::Deserialization { offset, .. } = error else { return Ok(()) };
+        let queue = &mut self.group.queues[queue as usize];
+        let partition = queue.partition.clone();
+        let Some(raw) = queue.raw(*offset) else { return Ok(()) };
+        let letter = DeadLetter::new(error, Some(&partition), *offset, raw.timestamp, raw.headers.to_headers());
+        self.context.send_dead_letter(&letter, raw.key, raw.value)
     }
 
     fn fill(&mut self, queue: u32) -> Result<()> {
@@ -189,6 +218,9 @@ impl StreamTask {
                 Ok(()) => return Ok(()),
                 Err(HeadError::Batch(error)) => return Err(error),
                 Err(HeadError::Record(error)) => {
+                    if self.context.keeps_dead_letters() {
+                        self.send_undecoded(queue, &error)?;
+                    }
                     if self.context.handlers().deserialization.handle(&error) == Response::Fail {
                         return Err(error);
                     }
@@ -243,7 +275,11 @@ impl StreamTask {
         self.context.origin = Origin::punctuation(time);
         let result =
             at_node(&mut self.nodes, node, &mut self.context, |node, at| node.punctuate(punctuation, time, at));
-        match result.or_else(|error| self.context.on_processing_error(error, node)) {
+        let result = result.or_else(|error| self.context.on_processing_error(error, node));
+        if self.context.has_dead_letters() {
+            self.send_dead_letters(None)?;
+        }
+        match result {
             Ok(()) => Ok(()),
             Err(error) => Err(self.fatal(error)),
         }
@@ -264,6 +300,9 @@ impl StreamTask {
                 match run {
                     Ok(result) => result.map_err(|error| task.fatal(error))?,
                     Err(panic) => task.on_panic(&*panic)?,
+                }
+                if task.context.has_dead_letters() {
+                    task.send_dead_letters(None)?;
                 }
             }
             Ok(())
@@ -383,7 +422,11 @@ impl StreamTask {
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         let reason = format!("panicked: {}", text.unwrap_or_else(|| "no message".to_owned()));
         let node = self.context.node();
-        self.context.on_processing_error(reason.into(), node).map_err(|error| self.fatal(error))?;
+        let result = self.context.on_processing_error(reason.into(), node);
+        if self.context.has_dead_letters() {
+            self.send_dead_letters(self.origin_queue)?;
+        }
+        result.map_err(|error| self.fatal(error))?;
         for queue in 0..self.group.queues.len() as u32 {
             self.fill(queue)?;
         }

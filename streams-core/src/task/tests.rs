@@ -45,10 +45,10 @@ impl Producer for Remembering {
         Ok(PartitionHandle(self.targets.len() as u32 - 1))
     }
     fn send(&mut self, to: PartitionHandle, record: RecordView<'_>) -> log_store::Result<()> {
-        if record.value.is_some_and(|value| value.starts_with(b"too-large")) {
+        let to = &self.targets[to.0 as usize];
+        if to.topic.as_str() == "out" && record.value.is_some_and(|value| value.starts_with(b"too-large")) {
             return Err(log_store::Error::Invalid("the record is too large".into()));
         }
-        let to = &self.targets[to.0 as usize];
         let headers: Vec<String> =
             record.headers.to_headers().as_slice().iter().map(|header| format!(" [{}]", header.key)).collect();
         let line = format!("{to} {}={}@{}{}", text(record.key), text(record.value), record.timestamp, headers.concat());
@@ -115,6 +115,9 @@ impl Processor<String, String, String, String> for Moody {
         ctx: &mut ProcessorContext<'_, String, String>,
     ) -> ProcessResult {
         assert_eq!(ctx.record_metadata(), None);
+        if timestamp == 66_000 {
+            return Err("a tick that fails".into());
+        }
         ctx.forward(Record::new("tick".into(), String::new(), timestamp))
     }
 }
@@ -200,6 +203,7 @@ impl Bench {
             collector: RecordCollector::new(Arc::new(|_| Ok(Some(1))), Vec::new()),
             source_changelogs: Vec::new(),
             handlers,
+            dead_letter_topic: Some("dead".into()),
         };
         let sent = Sent::default();
         let mut producer: Box<dyn Producer> = Box::new(Remembering { sent: sent.clone(), targets: Vec::new() });
@@ -229,7 +233,8 @@ fn check(handlers: Handlers, left: &str, right: &str, expected: &[&str]) {
     bench.task.add_records(batch("right", 0, right)).unwrap();
     bench.process().unwrap();
     let sent = bench.sent();
-    let results: Vec<&str> = sent.iter().filter(|line| !line.contains("tick")).map(String::as_str).collect();
+    let is_result = |line: &&String| line.starts_with("out") && !line.contains("tick");
+    let results: Vec<&str> = sent.iter().filter(is_result).map(String::as_str).collect();
     assert_eq!(results, expected);
 }
 
@@ -280,8 +285,15 @@ fn failure(left: &str) -> String {
 
 #[test]
 fn a_failure_names_node_topic_partition_and_offset() {
-    assert_eq!(failure("a@1 error@2"), "processor moody of task 0_0 failed on left-0, offset 41: told to fail");
-    assert_eq!(failure("panic@2"), "processor moody of task 0_0 failed on left-0, offset 40: panicked: told to panic");
+    let error = failure("a@1 error@2");
+    assert!(
+        error.starts_with("processor moody of task 0_0 failed on left-0, offset 41: told to fail; mend"),
+        "{error}"
+    );
+    let panic = failure("panic@2");
+    assert!(
+        panic.starts_with("processor moody of task 0_0 failed on left-0, offset 40: panicked: told to panic; mend")
+    );
     let bad = failure("a@1 a@1 bad@2");
     assert!(bad.starts_with("left-0, offset 42: cannot deserialize the value at source left: "), "{bad}");
 }
@@ -342,5 +354,74 @@ fn punctuations_follow_their_clocks() {
 #[test]
 fn a_result_that_the_log_refuses_goes_to_the_production_handler() {
     check(forgiving(), "too-large@1 a@2", "x@0", &["out-0 k=x/0@0", "out-0 k=a/2@2"]);
-    assert_eq!(failure("too-large@1"), "cannot produce to out from node sink: the record is too large");
+    let error = failure("too-large@1");
+    assert!(error.starts_with("cannot produce to out from node sink: the record is too large; mend"), "{error}");
+}
+
+/// Headers of a letter, by their short names.
+const ERRORS: &str = " [exception] [message] [stacktrace] [topic] [partition] [offset]";
+
+/// The letters about some records of left, without what is common to all; key `k`.
+fn check_letters(handlers: Handlers, left: &str, expected: &[&str]) {
+    let mut bench = Bench::new(handlers, None);
+    bench.task.add_records(batch("left", 70, left)).unwrap();
+    let _ = bench.process();
+    let letters = bench.sent().into_iter().filter_map(|line| line.strip_prefix("dead-0 k=").map(str::to_owned));
+    let letters: Vec<String> = letters.map(|line| line.replace("__streams.errors.", "").replace(ERRORS, "")).collect();
+    assert_eq!(letters, expected);
+}
+
+#[test]
+fn what_the_handlers_are_asked_about_is_a_dead_letter_whatever_they_say() {
+    for handlers in [forgiving(), Handlers::default()] {
+        check_letters(handlers.clone(), "a@1 bad@2", &["\u{fffd}@2"]);
+        check_letters(handlers.clone(), "a@1 error@2", &["error@2"]);
+        check_letters(handlers.clone(), "panic@3", &["panic@3"]);
+        check_letters(handlers.clone(), "a@1 too-large@4", &["too-large@4"]);
+    }
+    check_letters(
+        forgiving(),
+        "bad@1 error@2 a@3 panic@4 bad@5 too-large@6",
+        &["\u{fffd}@1", "error@2", "panic@4", "\u{fffd}@5", "too-large@6"],
+    );
+}
+
+#[test]
+fn a_dead_letter_says_what_went_wrong_and_where() {
+    let error = crate::Error::Processing {
+        node: "moody".into(),
+        task: "0_0".into(),
+        topic: "left".into(),
+        partition: 0,
+        offset: 7,
+        reason: "told to fail".into(),
+    };
+    let header = [Header { key: "h".into(), value: None }].into_iter().collect();
+    let letter = super::dead_letter::DeadLetter::new(&error, Some(&topic("left")), 7, 5, header);
+    let headers = letter.headers.as_slice().iter();
+    let headers: Vec<String> =
+        headers.map(|header| format!("{}={}", header.key, text(header.value.as_deref()))).collect();
+    assert_eq!(
+        headers,
+        [
+            "h=null",
+            "__streams.errors.exception=streams_core::Error::Processing",
+            "__streams.errors.message=told to fail",
+            &format!("__streams.errors.stacktrace={error}"),
+            "__streams.errors.topic=left",
+            "__streams.errors.partition=0",
+            "__streams.errors.offset=7",
+        ]
+    );
+}
+
+#[test]
+fn a_letter_of_a_punctuation_has_no_record() {
+    let mut bench = Bench::new(forgiving(), None);
+    bench.task.add_records(batch("left", 0, "a@1")).unwrap();
+    bench.process().unwrap();
+    bench.sent();
+    bench.task.punctuate_wall_clock(&mut bench.producer, 66_000).unwrap();
+    let sent = bench.sent();
+    assert_eq!(sent.iter().filter(|line| line.starts_with("dead-0 null=null@66000")).count(), 1, "{sent:?}");
 }

@@ -81,6 +81,7 @@ impl Engine {
         let mut handlers = config.handlers.clone();
         handlers.deserialization = global_deserialization_handler();
         let mut global_surroundings = surroundings(config, handlers);
+        global_surroundings.dead_letter_topic = None;
         global_surroundings.timestamp_extractor = DefaultTimestampExtractor::FailOnInvalidTimestamp;
         let global = Blueprint::draw_parts(topology, &parts, &existing, global_surroundings)?;
 
@@ -238,6 +239,7 @@ fn surroundings(config: &StreamsConfig, handlers: Handlers) -> Surroundings {
     Surroundings {
         application_id: config.application_id.as_str().into(),
         handlers,
+        dead_letter_topic: config.dead_letter_topic.as_deref().map(Arc::from),
         timestamp_extractor: config.default_timestamp_extractor,
         counts: Arc::new(|_| Ok(Some(1))),
         store_contexts: Arc::new(move |task| Ok(StoreContext::in_memory(task).with_held_bytes_max(held_bytes_max))),

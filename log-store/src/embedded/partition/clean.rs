@@ -57,12 +57,8 @@ impl Partition {
         let mut log = self.log()?;
         let mut segments = Vec::with_capacity(log.segments.len());
         for segment in &mut log.segments {
-            let largest = if segment.size_bytes > 0 { Some(segment.largest(directory)?.timestamp) } else { None };
-            segments.push(SegmentFacts {
-                base: segment.base,
-                size_bytes: segment.size_bytes,
-                timestamp_max: largest.filter(|timestamp| *timestamp >= 0),
-            });
+            let timestamp_max = if segment.size_bytes > 0 { segment.age_timestamp(directory)? } else { None };
+            segments.push(SegmentFacts { base: segment.base, size_bytes: segment.size_bytes, timestamp_max });
         }
         Ok(Survey {
             segments,

@@ -236,7 +236,6 @@ fn from_tail(log: &Log, from: Offset, end: Offset, bytes_max: usize) -> Option<F
 
 /// From the file: whole batches, their checksums verified. `None` if the file ends before `from`.
 fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>> {
-    let corrupt = |malformed: crate::batch::Malformed, position: u64| malformed.at(&place.path, position);
     let mut begin = place.from;
     let mut wanted = bytes_max.saturating_add(INDEX_GAP);
     loop {
@@ -255,10 +254,15 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
         let mut least = Offset::ZERO;
         while let Some(rest) = buffer.get(position..).filter(|rest| rest.len() >= HEADER_BYTES) {
             let at = begin + position as u64;
-            let header = BatchHeader::parse(rest).map_err(|malformed| corrupt(malformed, at))?;
+            let header = match BatchHeader::parse(rest) {
+                Ok(header) => header,
+                // What comes before the damage is served; who reads on is told.
+                Err(_) if next.is_some() => break,
+                Err(malformed) => return Err(damaged(place, at, &malformed.to_string())),
+            };
             if header.len_bytes > left - position {
                 let reason = format!("batch of {} bytes is longer than the rest of the file", header.len_bytes);
-                return Err(Error::Corrupt { file: place.path.clone(), position: at, reason });
+                return Err(damaged(place, at, &reason));
             }
             // The checksum does not cover the base offset; a wrong one would make readers skip what follows.
             if header.base_offset < least || header.next_offset() > place.log_end {
@@ -268,7 +272,7 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
                     header.last_offset(),
                     place.log_end
                 );
-                return Err(Error::Corrupt { file: place.path.clone(), position: at, reason });
+                return Err(damaged(place, at, &reason));
             }
             least = header.next_offset();
             if header.next_offset() <= from {
@@ -287,7 +291,11 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
             if position - start + batch.len() > bytes_max && next.is_some() {
                 break;
             }
-            header::verify(batch).map_err(|malformed| corrupt(malformed, at))?;
+            match header::verify(batch) {
+                Ok(_) => {}
+                Err(_) if next.is_some() => break,
+                Err(malformed) => return Err(damaged(place, at, &malformed.to_string())),
+            }
             next = Some(header.next_offset());
             position += header.len_bytes;
         }
@@ -300,10 +308,17 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
         }
         if start == 0 && buffer.len() >= needed.min(left) && needed <= wanted {
             let reason = format!("{left} bytes at the end are less than a batch");
-            return Err(Error::Corrupt { file: place.path.clone(), position: begin, reason });
+            return Err(damaged(place, begin, &reason));
         }
         // Not there yet: a large batch, or a long way from the index entry.
         begin += start as u64;
         wanted = needed.max(bytes_max.saturating_add(INDEX_GAP));
     }
+}
+
+/// A batch that is not served; what follows it can be reached only by giving it up.
+#[cold]
+fn damaged(place: &Place, position: u64, reason: &str) -> Error {
+    let reason = format!("{reason} (without a copy, `logctl delete-records` gives the damaged records up)");
+    Error::Corrupt { file: place.path.clone(), position, reason }
 }

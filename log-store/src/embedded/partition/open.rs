@@ -1,12 +1,13 @@
 //! Opening a partition: what interrupted work left behind goes, then the segments are found, and after a crash the end
 //! of the log is verified.
 
-use std::{collections::VecDeque, io};
+use std::{collections::VecDeque, io, path::PathBuf};
 
 use super::{Log, Partition, Producers, Tail};
 use crate::{
     Error, Offset, Result,
     embedded::{
+        log_checkpoints::RECOVERY_POINTS,
         segment::{SWAP, Segment, recovery},
         storage::OpenMode,
     },
@@ -29,7 +30,9 @@ impl Partition {
     pub(super) fn open(&self) -> Result<Log> {
         let (mut segments, snapshots) = self.find_files()?;
         let base = segments.first().map_or(Offset::ZERO, |segment| segment.base);
-        let log_end = if self.known.is_clean { self.clean_end(&mut segments)? } else { self.recover(&mut segments)? };
+        // Without a checkpoint, a clean close says that there is an end, but not which.
+        let has_known_end = self.known.is_clean && self.known.is_checkpointed;
+        let log_end = if has_known_end { self.clean_end(&mut segments)? } else { self.recover(&mut segments)? };
         let log_start = self.known.log_start.unwrap_or(base).max(base);
         let producers = self.load_producers(&mut segments, snapshots, log_end)?;
         // Many partitions may be opened and not used.
@@ -96,14 +99,14 @@ impl Partition {
         let range = recovery::Range { from, to: active.size_bytes, first: active.base, gapless_from };
         let scanned = recovery::scan(&*active.file(directory)?, &path, range, |_, _, _| Ok(()))?;
         // The checksum of a batch does not cover its offset.
-        if scanned.stopped.is_none() && self.known.is_checkpointed && scanned.next != self.known.recovery_point {
+        if scanned.stopped.is_none() && scanned.next != self.known.recovery_point {
             let reason = format!("the log ends at offset {}, expected {}", scanned.next, self.known.recovery_point);
-            return Err(Error::Corrupt { file: path, position: scanned.position, reason });
+            return Err(lost_end(path, scanned.position, &reason));
         }
         match scanned.stopped {
             None => Ok(scanned.next),
             // A clean close leaves nothing behind the last batch.
-            Some(malformed) => Err(malformed.at(path, scanned.position)),
+            Some(malformed) => Err(lost_end(path, scanned.position, &malformed.to_string())),
         }
     }
 
@@ -125,7 +128,11 @@ impl Partition {
             }
             let known_good = known_good.max(segment.base);
             let gapless_from = if self.known.is_checkpointed { known_good } else { recovery::GAPS_ANYWHERE };
-            let recovered = segment.recover(directory, known_good, gapless_from, interval, |_, _| Ok(()))?;
+            let recovered = segment.recover(directory, known_good, gapless_from, interval, |_, _| Ok(()));
+            let recovered = recovered.map_err(|error| match error {
+                Error::Corrupt { file, position, reason } => lost_end(file, position, &reason),
+                other => other,
+            })?;
             end = recovered.next;
             kept += 1;
             if let Some(reason) = recovered.stopped {
@@ -146,8 +153,11 @@ impl Partition {
         }
         if end < known_good {
             let reason = format!("the log ends at offset {end}, but everything before {known_good} was synced");
-            let file = directory.locate(&self.directory_name);
-            return Err(Error::Corrupt { file, position: 0, reason });
+            let (file, position) = match segments.last() {
+                Some(last) => (last.located(directory), last.size_bytes),
+                None => (directory.locate(&self.directory_name), 0),
+            };
+            return Err(lost_end(file, position, &reason));
         }
         Ok(end)
     }
@@ -217,4 +227,13 @@ impl Partition {
         };
         create().map_err(|error| Error::io("create", directory.locate(&self.directory_name), error))
     }
+}
+
+/// What was synced cannot be found any more: nobody but the owner can decide to go on without it.
+fn lost_end(file: PathBuf, position: u64, reason: &str) -> Error {
+    let reason = format!(
+        "{reason}: acknowledged records are missing from here on (to go on without them, delete the file \
+         `{RECOVERY_POINTS}`, and the next opening keeps what comes before)"
+    );
+    Error::Corrupt { file, position, reason }
 }

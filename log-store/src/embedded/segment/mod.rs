@@ -171,7 +171,9 @@ impl Segment {
         let last = header.last_offset();
         self.first_timestamp.get_or_insert(header.max_timestamp);
         let largest = self.largest.get_or_insert(TimeEntry { timestamp: NO_TIMESTAMP, offset: self.base });
-        if header.max_timestamp > largest.timestamp {
+        // A batch that compaction has emptied bears the time of records that are gone. An entry of the index names a
+        // record that is there: Kafka's own tools hold us to it.
+        if header.record_count > 0 && header.max_timestamp > largest.timestamp {
             *largest = TimeEntry { timestamp: header.max_timestamp, offset: last };
         }
         let largest = *largest;
@@ -213,6 +215,15 @@ impl Segment {
         let largest = last.unwrap_or(TimeEntry { timestamp: NO_TIMESTAMP, offset: self.base });
         // A rebuilt index has set it already, to what it found behind the last entry.
         Ok(*self.largest.get_or_insert(largest))
+    }
+
+    /// The time that counts for retention: the largest of its records. Without a record left it is that of the first batch,
+    /// which compaction has emptied: else such a segment would never be old, and keep all that follow it. `None` if neither
+    /// has a time.
+    pub(crate) fn age_timestamp(&mut self, directory: &dyn Directory) -> Result<Option<i64>> {
+        let largest = self.largest(directory)?.timestamp;
+        let known = if largest >= 0 { Some(largest) } else { self.first_timestamp(directory)? };
+        Ok(known.filter(|timestamp| *timestamp >= 0))
     }
 
     /// Largest timestamp of the first batch; `None` in an empty segment.
@@ -353,9 +364,12 @@ impl Segment {
                 entry.timestamp >= 0 && entry.offset >= base
             })?;
             match (offsets, times) {
-                (Some(offsets), Some(times)) if size == 0 || times.len() > 0 => {
+                // Times are noted where offsets are, and once more when the segment is sealed.
+                (Some(offsets), Some(times)) if size == 0 || (1..=offsets.len() + 1).contains(&times.len()) => {
                     self.indexes = Some(Indexes { offsets, times });
                 }
+                // A segment of emptied batches has no time, and looks like one whose index was lost.
+                (Some(offsets), Some(times)) if offsets.len() + times.len() == 0 => self.rebuild_indexes(directory)?,
                 _ => {
                     tracing::warn!(segment = %self.located(directory).display(), "rebuilding a missing or damaged index");
                     self.rebuild_indexes(directory)?;

@@ -5,15 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use log_store::{TopicName, client::NewTopic};
+
 use super::{
     GUARANTEES,
-    counting::{WAIT, World},
+    counting::{WAIT, World, read_texts},
     faulty_log::{MakeError, When},
 };
 use crate::{
     ExceptionHandler,
     ProcessingGuarantee::{self, AtLeastOnce, ExactlyOnceV2},
-    runtime::{Metric, State, StreamThreadExceptionResponse::*},
+    runtime::{Metric, State, StreamThreadExceptionResponse::*, application::REPLACEMENT_PAUSE},
 };
 
 /// The order of calls between two records and the end of their commit.
@@ -190,15 +192,40 @@ fn a_handler_may_leave_a_failed_record_out() {
 }
 
 #[test]
+fn what_is_left_out_lies_in_the_dead_letter_topic() {
+    for guarantee in GUARANTEES {
+        let world = World::new(1);
+        let config = || {
+            let go_on = ExceptionHandler::log_and_continue();
+            world.config(guarantee).processing_exception_handler(go_on).dead_letter_topic("dead")
+        };
+        let error = world.streams(config()).start().unwrap_err().to_string();
+        assert!(error.contains("topic dead does not exist; create it"), "{error}");
+        world.log.admin().unwrap().create_topics(&[NewTopic::new(TopicName::new("dead").unwrap(), 1)]).unwrap();
+        world.say(&["a", "panic!", "b", "error!", "a"]);
+        let streams = world.run(config());
+        world.wait_until_consumed();
+        assert!(streams.close(WAIT));
+        let letter = |word: &str| ("k".to_owned(), word.to_owned());
+        assert_eq!(read_texts(&world.log, "dead", 2), [letter("panic!"), letter("error!")]);
+        assert_eq!(world.last_counts("counts").len(), 2, "a and b");
+    }
+}
+
+#[test]
 fn a_record_that_kills_every_thread_keeps_no_core_busy_and_can_be_closed() {
     let world = World::new(1);
     world.say(&["error!"]);
     let streams = world.streams(world.config(AtLeastOnce));
     streams.set_uncaught_exception_handler(Arc::new(|_| ReplaceThread));
+    let began = Instant::now();
     streams.start().unwrap();
-    std::thread::sleep(Duration::from_millis(450));
-    let failed = streams.metric(Metric::FailedStreamThreads);
-    assert!((2..8).contains(&failed), "{failed} threads in 450 ms");
+    let failed = || streams.metric(Metric::FailedStreamThreads);
+    while failed() < 4 {
+        assert!(began.elapsed() < WAIT, "{} threads failed", failed());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(began.elapsed() >= REPLACEMENT_PAUSE * 3, "four threads in {:?}", began.elapsed());
     assert!(streams.close(WAIT));
     assert_eq!(streams.state(), State::NotRunning);
 }

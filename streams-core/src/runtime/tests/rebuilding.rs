@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use log_store::{
-    RecordView, TopicName, TopicPartition,
-    client::{NewTopic, ProducerConfig, SharedClient},
+    Offset, RecordView, TopicName, TopicPartition,
+    client::{CommittedOffset, NewTopic, ProducerConfig, SharedClient},
 };
 
 use super::counting::{WAIT, World, read_texts};
@@ -43,10 +43,92 @@ fn a_topology_without_the_store_that_wrote_the_state_is_refused() {
     // What was refused has changed nothing, and the directory is free for the earlier program.
     counted_once(&world);
     assert_eq!(world.last_counts("counts")["a"], 2);
-    // Without local state there is nothing that it could misread.
+    // Without local state there is nothing that it could misread; but its changes still lie in the log.
     streams.clean_up().unwrap();
+    let error = streams.start().unwrap_err();
+    assert!(matches!(error, Error::Incompatible(_)), "{error}");
+    world.log.admin().unwrap().delete_topics(&[TopicName::new("app-counts-changelog").unwrap()]).unwrap();
     streams.start().unwrap();
     streams.wait_for(State::Running, WAIT).unwrap();
+}
+
+/// Passes words on, with a store of this name beside it.
+fn topology_with_store(name: &str) -> Topology {
+    let supplier = Stores::persistent_key_value_store(name);
+    let store = Stores::key_value_store_builder(supplier, default_serde::<String>(), default_serde::<String>());
+    let mut topology = Topology::new();
+    let name = name.to_owned();
+    topology
+        .add_source(Source::<String, String>::new("source", "words"))
+        .add_processor("replace", &["source"], move || Replace { name: name.clone(), handle: None })
+        .add_state_store(store, &["replace"])
+        .add_sink(Sink::<String, String>::new("sink", "counts"), &["replace"]);
+    topology
+}
+
+#[test]
+fn a_store_under_another_name_does_not_begin_empty_in_silence() {
+    let world = World::new(1);
+    counted_once(&world);
+    // Another machine: nothing of the state that was written is here.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let config = world.config(ExactlyOnceV2).state_dir(elsewhere.path()).build().unwrap();
+    let streams = |config| Streams::new(topology_with_store("totals"), config, Arc::clone(&world.client)).unwrap();
+    let error = streams(config.clone()).start().unwrap_err();
+    assert!(matches!(error, Error::Incompatible(_)), "{error}");
+    for part in
+        ["application app", "- store counts", "app-counts-changelog", "+ store totals", "as they were", "delete"]
+    {
+        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
+    }
+    let totals = TopicName::new("app-totals-changelog").unwrap();
+    assert_eq!(
+        world.log.admin().unwrap().describe_topic(&totals).unwrap(),
+        None,
+        "nothing is made for what is refused"
+    );
+    // Where nothing was counted yet, names may change.
+    let fresh = World::new(1);
+    let renamed = Streams::new(topology_with_store("totals"), config, Arc::clone(&fresh.client)).unwrap();
+    renamed.start().unwrap();
+    renamed.wait_for(State::Running, WAIT).unwrap();
+}
+
+#[test]
+fn topics_of_an_application_with_a_longer_name_are_left_alone() {
+    let world = World::new(1);
+    counted_once(&world);
+    let mut admin = world.log.admin().unwrap();
+    // `app-more` has counted, too; its topic looks like the changelog of a store `more-x` of `app`.
+    let topic = TopicName::new("app-more-x-changelog").unwrap();
+    admin.create_topics(&[NewTopic::new(topic.clone(), 1)]).unwrap();
+    let mut producer = world.log.producer(&ProducerConfig::default()).unwrap();
+    let handle = producer.open(&TopicPartition::new(topic, 0)).unwrap();
+    producer.send(handle, RecordView::new(1, Some(b"k"), Some(b"v"))).unwrap();
+    producer.flush().unwrap();
+    let streams = world.streams(world.config(ExactlyOnceV2));
+    let error = streams.start().unwrap_err().to_string();
+    assert!(error.contains("- store more-x"), "{error}");
+    let position = CommittedOffset { offset: Offset::new(1), ..CommittedOffset::default() };
+    let words = TopicPartition::new(TopicName::new("words").unwrap(), 0);
+    admin.alter_group_offsets("app-more", &[(words, position)]).unwrap();
+    counted_once(&world);
+}
+
+#[test]
+fn records_that_wait_between_two_parts_are_not_forgotten() {
+    let world = World::new(1);
+    counted_once(&world);
+    let topic = TopicName::new("app-by-word-repartition").unwrap();
+    world.log.admin().unwrap().create_topics(&[NewTopic::new(topic.clone(), 1)]).unwrap();
+    // A topic in which nothing waits may go.
+    counted_once(&world);
+    let mut producer = world.log.producer(&ProducerConfig::default()).unwrap();
+    let handle = producer.open(&TopicPartition::new(topic, 0)).unwrap();
+    producer.send(handle, RecordView::new(1, Some(b"k"), Some(b"v"))).unwrap();
+    producer.flush().unwrap();
+    let error = world.streams(world.config(ExactlyOnceV2)).start().unwrap_err().to_string();
+    assert!(error.contains("- topic app-by-word-repartition") && error.contains("1 records wait"), "{error}");
 }
 
 #[test]
@@ -79,13 +161,15 @@ fn a_store_without_a_changelog_keeps_what_its_files_hold() {
 
 type Values = KeyValueStore<String, String>;
 
-/// Answers with the value before, and keeps the new one.
-#[derive(Default)]
-struct Replace(Option<StoreHandle<Values>>);
+/// Answers with the value before, and keeps the new one in the store of this name.
+struct Replace {
+    name: String,
+    handle: Option<StoreHandle<Values>>,
+}
 
 impl Processor<String, String, String, String> for Replace {
     fn init(&mut self, ctx: &mut ProcessorContext<'_, String, String>) -> ProcessResult {
-        self.0 = Some(ctx.store_handle("values")?);
+        self.handle = Some(ctx.store_handle(&self.name)?);
         Ok(())
     }
 
@@ -94,7 +178,7 @@ impl Processor<String, String, String, String> for Replace {
         record: Record<String, String>,
         ctx: &mut ProcessorContext<'_, String, String>,
     ) -> ProcessResult {
-        let store = ctx.store(self.0.unwrap());
+        let store = ctx.store(self.handle.unwrap());
         let before = store.get(&record.key)?.cloned().unwrap_or_else(|| "nothing".into());
         store.put(&record.key, record.value.clone())?;
         ctx.forward(record.with_value(before))
@@ -118,7 +202,7 @@ fn replace(log: &SharedClient, directory: &Path, changelog: Changelog, values: &
     let mut topology = Topology::new();
     topology
         .add_source(Source::<String, String>::new("source", "values-in"))
-        .add_processor("replace", &["source"], Replace::default)
+        .add_processor("replace", &["source"], || Replace { name: "values".into(), handle: None })
         .add_state_store(store, &["replace"])
         .add_sink(Sink::<String, String>::new("sink", "values-out"), &["replace"]);
     let config = StreamsConfig::builder("values-app").state_dir(directory).build().unwrap();

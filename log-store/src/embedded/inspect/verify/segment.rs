@@ -160,6 +160,9 @@ impl Check<'_> {
             let path = walk.path(base, "timeindex");
             if entry.offset < header.last_offset() {
                 self.error(&path, None, format!("points to offset {}, with which no batch ends", entry.offset));
+            } else if header.record_count == 0 {
+                let what = format!("names the batch that ends with offset {}, which has no record left", entry.offset);
+                self.error(&path, None, what);
             } else if entry.timestamp != header.max_timestamp {
                 let what = format!(
                     "says timestamp {} for the batch that ends with offset {}, whose greatest is {}",
