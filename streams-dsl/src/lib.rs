@@ -42,8 +42,8 @@ mod table;
 mod window;
 
 pub use aggregate::{
-    CogroupedKStream, KGroupedStream, KGroupedTable, SessionWindowedCogroupedKStream, SessionWindowedKStream,
-    TimeWindowedCogroupedKStream, TimeWindowedKStream, Windows,
+    CogroupedKStream, KGroupedStream, KGroupedTable, Ranked, RankedSerde, SessionWindowedCogroupedKStream,
+    SessionWindowedKStream, TimeWindowedCogroupedKStream, TimeWindowedKStream, Windows,
 };
 pub use builder::StreamsBuilder;
 pub use config::{Optimization, TopologyConfig};
@@ -74,9 +74,9 @@ pub mod prelude {
     pub use crate::{
         Branched, BranchedKStream, BufferConfig, CogroupedKStream, Consumed, EmitStrategy, GlobalKTable, Grouped,
         JoinWindows, Joined, KGroupedStream, KGroupedTable, KStream, KTable, Materialized, Named, Optimization,
-        Printed, Processed, Produced, Repartitioned, SessionWindowedKStream, SessionWindows, SlidingWindows, StoreType,
-        StreamJoined, StreamsBuilder, Suppressed, TableJoined, TimeWindowedKStream, TimeWindows, TopologyConfig,
-        UnlimitedWindows,
+        Printed, Processed, Produced, Ranked, Repartitioned, SessionWindowedKStream, SessionWindows, SlidingWindows,
+        StoreType, StreamJoined, StreamsBuilder, Suppressed, TableJoined, TimeWindowedKStream, TimeWindows,
+        TopologyConfig, UnlimitedWindows,
     };
 }
 

@@ -11,6 +11,7 @@ mod reduce;
 mod session_windowed;
 mod stored;
 mod time_windowed;
+mod top_n;
 mod windowing;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ pub(crate) use grouped_table::grouped_table;
 pub use session_windowed::SessionWindowedKStream;
 use streams_core::serde::Data;
 pub use time_windowed::TimeWindowedKStream;
+pub use top_n::{Ranked, RankedSerde};
 pub use windowing::Windows;
 
 use crate::{

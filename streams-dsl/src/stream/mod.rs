@@ -1,6 +1,8 @@
 //! [`KStream`]: a stream of records, each a fact of its own.
 
 mod branch;
+mod distinct;
+mod expire;
 mod filter;
 mod flat_map;
 mod for_each;
