@@ -49,6 +49,7 @@ mod error;
 mod partitioner;
 mod position;
 mod record;
+pub mod records;
 mod topic;
 
 pub use config::{CleanupPolicy, TopicConfig};

@@ -8,6 +8,7 @@ mod disk;
 mod groups;
 mod kill;
 mod log;
+mod records;
 mod support;
 mod transaction_model;
 mod transactions;
