@@ -129,8 +129,13 @@ impl EmbeddedConsumer {
         let partition = Arc::clone(&assigned.partition);
         let mut position = assigned.position;
         let fetched = match partition.fetch(position, bytes_max, isolation) {
-            Err(Error::OffsetOutOfRange { requested, .. }) => {
+            Err(Error::OffsetOutOfRange { requested, log_start, log_end, .. }) => {
                 position = self.reset(&partition, Some(requested))?;
+                tracing::warn!(
+                    partition = %partition.id, group = self.config.group_id, %requested, %log_start, %log_end, %position,
+                    "the position is outside the log; reading goes on where the offset reset says. If records that were \
+                     not read are gone, look at retention.ms and retention.bytes of the topic"
+                );
                 partition.fetch(position, bytes_max, isolation)
             }
             other => other,

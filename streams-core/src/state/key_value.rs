@@ -17,6 +17,9 @@ use crate::{
     serde::{Encoded, SerdeError, SharedSerde},
 };
 
+/// So many held-back updates are taken at a time: few enough to be still in the processor's cache when they go on.
+const UPDATES_MAX: usize = 1_000;
+
 /// A key-value store of a task, in memory or in RocksDB.
 ///
 /// Reads and writes are served by the write-back layer: tens of nanoseconds for a row that is in memory, one read of the
@@ -152,6 +155,22 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
         Ok(result)
     }
 
+    /// Sets the value of `key` to what `next` makes of the one it has; `None` deletes the row. One lookup instead of a get
+    /// and a put. If `next` panics nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyValueStore::get`].
+    #[inline]
+    pub fn compute<R>(&mut self, key: &K, next: impl FnOnce(Option<&V>) -> (Option<V>, R)) -> Result<R> {
+        self.serialize(key)?;
+        let slot = self.find()?;
+        let (value, result) = next(self.rows.group(slot).0.value.as_ref());
+        self.rows.write(slot, (), |row| *row = value);
+        self.bound_size()?;
+        Ok(result)
+    }
+
     /// Rows from `from` to `to`, both included, `None` for an open end, in ascending order of the serialised keys.
     ///
     /// # Errors
@@ -211,15 +230,15 @@ impl<K: 'static, V: Clone + Send + 'static> KeyValueStore<K, V> {
         self.rows.is_caching()
     }
 
-    /// What caching held back: each key written since the last call once, in the order of their first writes. Empty
-    /// without caching. What is not taken before a commit is lost.
+    /// What caching held back: each key written since it was last taken once, in the order of their first writes, a
+    /// thousand at a time: call it until nothing is left. Empty without caching. What is not taken before a commit is lost.
     ///
     /// # Errors
     ///
     /// If a key does not fit its serde.
     pub fn take_updates(&mut self) -> Result<Vec<Update<K, V>>> {
         let key_serde = SharedSerde::clone(&self.key_serde);
-        self.rows.take_updates(|key, ()| key_serde.deserialize(Some(key)))
+        self.rows.take_updates(UPDATES_MAX, |key, ()| key_serde.deserialize(Some(key)))
     }
 
     /// Drops from memory what the backend has.

@@ -174,7 +174,7 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
         self.sessions.rows.is_caching()
     }
 
-    /// As [`super::KeyValueStore::take_updates`].
+    /// As [`super::KeyValueStore::take_updates`], all at once.
     ///
     /// # Errors
     ///

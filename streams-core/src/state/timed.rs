@@ -452,7 +452,7 @@ impl<K: 'static, S: TimedSub + 'static, V: Clone + Send + 'static> TimedRows<K, 
     pub(super) fn take_updates<T>(&mut self, name: impl Fn(K, S) -> T) -> Result<Vec<Update<T, V>>> {
         let key_serde = SharedSerde::clone(&self.key_serde);
         let kept_from = self.rows.format().kept_from();
-        let updates = self.rows.take_updates(|key, sub| Ok(name(key_serde.deserialize(Some(key))?, sub)));
+        let updates = self.rows.take_updates(usize::MAX, |key, sub| Ok(name(key_serde.deserialize(Some(key))?, sub)));
         self.sweep_since(kept_from);
         updates
     }

@@ -227,7 +227,7 @@ impl<K: 'static, V: Clone + Send + 'static> WindowStore<K, V> {
         self.windows.rows.is_caching()
     }
 
-    /// As [`super::KeyValueStore::take_updates`].
+    /// As [`super::KeyValueStore::take_updates`], all at once.
     ///
     /// # Errors
     ///

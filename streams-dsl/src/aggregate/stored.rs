@@ -15,7 +15,7 @@ use crate::{
     options::Materialized,
     table::{
         KTable, View,
-        materialize::{Kept, StoreSpec, TableStore},
+        materialize::{Computed, Kept, StoreSpec},
         not_null,
     },
 };
@@ -97,15 +97,23 @@ where
             ctx.drop_record("null key or value");
             return Ok(());
         }
-        let store: TableStore<K, A> = self.kept.store();
-        let (base, timestamp) = match store.get(ctx, &key)? {
-            Some(row) => (Some(row.value), timestamp.max(row.timestamp)),
-            None => (self.fold.start(), timestamp),
-        };
-        // Kafka Streams reports what a key begins with as the value before its first update.
-        let old = if self.kept.sends_old_values() { base.clone().and_then(not_null) } else { None };
-        let new = not_null(self.fold.fold(&key, value, base));
-        self.kept.put(ctx, Record { key, value: Change::new(new, old), timestamp, headers })
+        let (fold, sends_old_values) = (&self.fold, self.kept.sends_old_values());
+        let computed = self.kept.compute(ctx, &key, |row| {
+            let (base, timestamp) = match row {
+                Some(row) => (Some(row.value.clone()), timestamp.max(row.timestamp)),
+                None => (fold.start(), timestamp),
+            };
+            // Kafka Streams reports what a key begins with as the value before its first update.
+            let old = if sends_old_values { base.clone().and_then(not_null) } else { None };
+            let new = not_null(fold.fold(&key, value, base));
+            Computed { new, old, timestamp }
+        })?;
+        match computed {
+            Some((change, timestamp, written)) => {
+                self.kept.forward(ctx, Record { key, value: change, timestamp, headers }, written)
+            }
+            None => Ok(()),
+        }
     }
 
     fn flush(&mut self, ctx: &mut ProcessorContext<'_, K, Change<A>>) -> ProcessResult {

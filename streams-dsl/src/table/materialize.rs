@@ -179,6 +179,14 @@ fn of_version<V: Clone>(version: VersionedRecord<&V>) -> ValueAndTimestamp<V> {
     ValueAndTimestamp::new(version.value.clone(), version.timestamp)
 }
 
+/// What becomes of the value of one key.
+pub(crate) struct Computed<V> {
+    pub(crate) new: Option<V>,
+    /// The value before, where downstream asks for it.
+    pub(crate) old: Option<V>,
+    pub(crate) timestamp: i64,
+}
+
 /// The store of a table together with the way of its updates downstream: at once, or from the cache at a commit.
 pub(crate) struct Kept<K, V> {
     name: Arc<str>,
@@ -224,6 +232,33 @@ impl<K: Data, V: Data> Kept<K, V> {
         self.forward(ctx, record, written)
     }
 
+    /// Writes what `next` makes of the value of `key`, with one lookup where the store allows it. Answers what goes
+    /// downstream, if anything does before the next commit.
+    #[inline]
+    pub(crate) fn compute(
+        &self,
+        ctx: &mut ProcessorContext<'_, K, Change<V>>,
+        key: &K,
+        next: impl FnOnce(Option<&ValueAndTimestamp<V>>) -> Computed<V>,
+    ) -> ProcessResult<Option<(Change<V>, i64, Written)>> {
+        let (store, is_caching) = self.opened.expect("found when the processor was initialised");
+        // Without anybody to tell, the value moves into the store instead of being copied.
+        let is_told = !is_caching && ctx.has_children();
+        match store {
+            TableStore::Timestamped(store) => Ok(ctx.store(store).compute(key, |row| {
+                let Computed { new, old, timestamp } = next(row);
+                let told = is_told.then(|| (Change::new(new.clone(), old), timestamp, Written::Latest));
+                (new.map(|value| ValueAndTimestamp::new(value, timestamp)), told)
+            })?),
+            TableStore::Versioned(_) => {
+                let Computed { new, old, timestamp } = next(store.get(ctx, key)?.as_ref());
+                let told = is_told.then(|| Change::new(new.clone(), old));
+                let written = store.put(ctx, key, new, timestamp, &Headers::new())?;
+                Ok(told.map(|change| (change, timestamp, written)))
+            }
+        }
+    }
+
     /// Passes on what was `written` already, unless the cache does so later.
     #[inline]
     pub(crate) fn forward(
@@ -252,18 +287,22 @@ impl<K: Data, V: Data> Kept<K, V> {
     /// Passes on what the cache held back.
     pub(crate) fn flush(&self, ctx: &mut ProcessorContext<'_, K, Change<V>>) -> ProcessResult {
         let Some((TableStore::Timestamped(store), true)) = self.opened else { return Ok(()) };
-        for update in ctx.store(store).take_updates()? {
-            let old = update.old.map(|row| row.value);
-            let (new, timestamp) = match update.new {
-                Some(row) => (Some(row.value), row.timestamp),
-                // Neither there before nor now: nobody has to know.
-                None if old.is_none() => continue,
-                None => (None, update.timestamp),
-            };
-            let old = if self.sends_old_values { old } else { None };
-            let record = Record { key: update.key, value: Change::new(new, old), timestamp, headers: update.headers };
-            ctx.forward(record)?;
+        loop {
+            let updates = ctx.store(store).take_updates()?;
+            if updates.is_empty() {
+                return Ok(());
+            }
+            for update in updates {
+                let old = update.old.map(|row| row.value);
+                let (new, timestamp) = match update.new {
+                    Some(row) => (Some(row.value), row.timestamp),
+                    None => (None, update.timestamp),
+                };
+                let old = if self.sends_old_values { old } else { None };
+                let record =
+                    Record { key: update.key, value: Change::new(new, old), timestamp, headers: update.headers };
+                ctx.forward(record)?;
+            }
         }
-        Ok(())
     }
 }

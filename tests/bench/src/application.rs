@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, bail};
@@ -29,9 +29,10 @@ const CLOSE_WAIT: Duration = Duration::from_secs(60);
 
 /// A log in a folder of its own, which goes when this goes.
 pub(crate) struct Bench {
-    folder: TempDir,
     log: EmbeddedLog,
     common: Common,
+    /// Goes after the log that lies in it.
+    folder: TempDir,
 }
 
 impl Bench {
@@ -65,7 +66,8 @@ impl Bench {
         let targets = (0..self.common.partitions())
             .map(|partition| producer.open(&TopicPartition::new(topic.clone(), partition)))
             .collect::<Result<_, _>>()?;
-        Ok(Writer { producer, targets })
+        let began_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+        Ok(Writer { producer, targets, began_ms })
     }
 
     /// An application that is not started.
@@ -100,9 +102,16 @@ impl Bench {
 pub(crate) struct Writer {
     producer: Box<dyn Producer>,
     targets: Vec<PartitionHandle>,
+    /// Event time of the first record.
+    began_ms: i64,
 }
 
 impl Writer {
+    /// Event time of record `number`: a thousand records in each millisecond from now on. Retention deletes what is old.
+    pub(crate) fn time(&self, number: u64) -> i64 {
+        self.began_ms + (number / 1_000).cast_signed()
+    }
+
     /// Sends to partition `number` modulo their count.
     pub(crate) fn send(&mut self, number: u64, record: RecordView<'_>) -> anyhow::Result<()> {
         let target = self.targets[(number % self.targets.len() as u64) as usize];

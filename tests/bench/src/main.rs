@@ -15,6 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use streams_core::ProcessingGuarantee;
+use tracing_subscriber::EnvFilter;
 
 /// Measures the engine on the embedded log, from topic to topic.
 #[derive(Parser)]
@@ -120,6 +121,9 @@ fn print(is_json: bool, result: &impl Serialize) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
+    // Standard output belongs to the figures.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match Cli::parse().bench {
         Bench::WordCount(options) => word_count::run(&options),
         Bench::Stateless(options) => stateless::run(&options),

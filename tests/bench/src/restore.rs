@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut key = [b'k'; 16];
     for number in 0..*keys {
         key[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
-        writer.send(number, RecordView::new(i64::try_from(number)?, Some(&key), Some(&value)))?;
+        writer.send(number, RecordView::new(writer.time(number), Some(&key), Some(&value)))?;
     }
     writer.flush()?;
 

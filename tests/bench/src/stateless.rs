@@ -54,8 +54,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut value = [b'v'; VALUE_BYTES];
     for number in 0..*records {
         value[..8].copy_from_slice(&number.to_be_bytes());
-        writer
-            .send(number / RUN, RecordView::new(i64::try_from(number)?, Some(&number.to_be_bytes()), Some(&value)))?;
+        writer.send(number / RUN, RecordView::new(writer.time(number), Some(&number.to_be_bytes()), Some(&value)))?;
     }
     writer.flush()?;
 

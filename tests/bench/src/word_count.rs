@@ -121,7 +121,7 @@ pub(crate) fn load(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<u
             }
             push_word(&mut line, word);
         }
-        writer.send(lines, RecordView::new(i64::try_from(lines)?, None, Some(line.as_bytes())))?;
+        writer.send(lines, RecordView::new(writer.time(lines), None, Some(line.as_bytes())))?;
         lines += 1;
     }
     writer.flush()?;

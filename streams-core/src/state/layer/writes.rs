@@ -37,8 +37,11 @@ pub(crate) struct HeldBack<V> {
 pub(crate) struct Writes<S, V> {
     /// In the order of the first writes: the order of the changelog.
     pub(crate) dirty: Vec<Dirty<S>>,
-    /// What goes downstream at the next flush, until then in the order of the first writes.
-    pub(crate) held: Vec<HeldBack<V>>,
+    /// What goes downstream at the next flush, in the order of the first writes.
+    held: Vec<HeldBack<V>>,
+    /// The last write and the place of each of them, in the order in which they are taken; and how many were.
+    taking: Vec<(u32, u32)>,
+    taken: usize,
     /// Committed rows that the backend does not have.
     pub(crate) unflushed: Vec<(u32, S)>,
     /// Estimate of what uncommitted rows occupy.
@@ -61,6 +64,8 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         Writes {
             dirty: Vec::new(),
             held: Vec::new(),
+            taking: Vec::new(),
+            taken: 0,
             unflushed: Vec::new(),
             dirty_bytes: 0,
             held_bytes: 0,
@@ -149,21 +154,32 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         }
     }
 
-    /// Takes what was held back, in the order of the last writes: as Kafka Streams' caches flush.
-    pub(crate) fn take_held(&mut self) -> Vec<HeldBack<V>> {
-        for held in &self.held {
-            self.dirty[held.dirty as usize].held = NONE;
+    /// Takes the next of what was held back, in the order of the last writes: as Kafka Streams' caches flush.
+    pub(crate) fn take_held(&mut self) -> Option<HeldBack<V>> {
+        let sorted = self.taking.len();
+        if self.taken == sorted {
+            if sorted == self.held.len() {
+                self.forget_held();
+                return None;
+            }
+            let last_writes = self.held.iter().map(|held| held.last_write);
+            self.taking.extend(last_writes.zip(0..).skip(sorted));
+            if self.is_held_rewritten {
+                self.taking[sorted..].sort_unstable();
+            }
         }
-        let mut held = std::mem::take(&mut self.held);
-        if self.is_held_rewritten {
-            held.sort_unstable_by_key(|held| held.last_write);
-        }
-        self.forget_held();
-        held
+        let (_, place) = self.taking[self.taken];
+        self.taken += 1;
+        let held = &mut self.held[place as usize];
+        self.dirty[held.dirty as usize].held = NONE;
+        let HeldBack { dirty, is_first, last_write, .. } = *held;
+        Some(HeldBack { dirty, old: held.old.take(), headers: std::mem::take(&mut held.headers), is_first, last_write })
     }
 
     fn forget_held(&mut self) {
         self.held.clear();
+        self.taking.clear();
+        self.taken = 0;
         self.held_bytes = 0;
         self.held_writes = 0;
         self.is_held_rewritten = false;

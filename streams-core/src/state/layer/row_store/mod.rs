@@ -1,8 +1,11 @@
 //! Cache, writes and backend together: all that does not depend on the kind of a store.
 
+mod flush;
+mod restore;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use log_store::{Headers, Offset, RecordView};
+use log_store::{Headers, Offset};
 
 use super::{
     Codec, Format, Group, KeyBytes, LayerBudget, MemoryBudget, RowBuffer, View,
@@ -15,12 +18,6 @@ use crate::{
     serde::{Encoded, SerdeError},
     state::{ChangelogSink, Update, backend::Backend},
 };
-
-/// Rows on their way to the backend are written in pieces of this many bytes.
-const APPLY_BYTES: usize = 32 << 20;
-
-/// Restored rows are collected up to this many bytes, then sorted and written at once.
-const RESTORE_BYTES: usize = 64 << 20;
 
 /// Slots that the clock's hand looks at for each new group while memory is short.
 const LOOKS: u32 = 8;
@@ -209,26 +206,6 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         result
     }
 
-    /// Writes one row as the changelog tells it, for kinds whose records only mean something beside the rows that are
-    /// there: it is committed, and reaches the backend later.
-    pub(crate) fn write_restored(&mut self, slot: u32, sub: F::Sub, change: impl FnOnce(&mut Option<F::Value>)) {
-        let group = self.cache.group_mut(slot);
-        let table_bytes = group.table_bytes();
-        let row = group.row_or_default(sub);
-        if !std::mem::replace(&mut row.is_unflushed, true) {
-            self.writes.unflushed.push((slot, sub));
-        }
-        change(&mut row.value);
-        let grown = group.table_bytes() - table_bytes;
-        self.cache.grew(grown.cast_signed());
-    }
-
-    /// The changelog up to `next` is in memory.
-    pub(crate) fn restored_in_memory(&mut self, next: Offset) -> Result<()> {
-        self.committed_end = Some(next);
-        if self.is_flush_due() { self.flush() } else { Ok(()) }
-    }
-
     /// Changes a row in a way that the changelog implies.
     pub(crate) fn write_unlogged(&mut self, slot: u32, sub: F::Sub, change: impl FnOnce(&mut Option<F::Value>)) {
         let row = self.cache.group_mut(slot).row_or_default(sub);
@@ -301,15 +278,17 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         }
     }
 
-    /// What caching held back since the last call; `name` reads a row's key. A row that was absent and is absent again
-    /// concerns nobody, neither downstream nor the changelog, as in Kafka Streams.
+    /// What caching held back, at most `max` updates at a time; none when there are no more. `name` reads a row's key. A row
+    /// that was absent and is absent again concerns nobody, neither downstream nor the changelog, as in Kafka Streams.
     pub(crate) fn take_updates<T>(
         &mut self,
+        max: usize,
         name: impl Fn(&[u8], F::Sub) -> Result<T, SerdeError>,
     ) -> Result<Vec<Update<T, F::Value>>> {
-        let held = self.writes.take_held();
-        let mut updates = Vec::with_capacity(held.len());
-        for HeldBack { dirty, old, headers, is_first, .. } in held {
+        let mut updates = Vec::new();
+        while updates.len() < max
+            && let Some(HeldBack { dirty, old, headers, is_first, .. }) = self.writes.take_held()
+        {
             let Dirty { slot, sub, timestamp, .. } = self.writes.dirty[dirty as usize];
             let (key, group) = self.cache.entry(slot);
             let new = group.row(sub).and_then(|row| row.value.clone());
@@ -327,7 +306,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
 
     /// Hands on what caching held back without a listener: every write counts.
     pub(crate) fn drop_updates(&mut self) {
-        for HeldBack { dirty, .. } in self.writes.take_held() {
+        while let Some(HeldBack { dirty, .. }) = self.writes.take_held() {
             self.parts.format.handed_on(self.writes.dirty[dirty as usize].sub);
         }
     }
@@ -423,122 +402,6 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         Ok(())
     }
 
-    /// Committed rows reach the backend when they take too much memory, or too long to replay.
-    fn is_flush_due(&self) -> bool {
-        if !self.parts.is_restorable {
-            return !self.writes.unflushed.is_empty();
-        }
-        let unflushed_bytes = self.writes.unflushed.len() * Cache::<F::Group>::slot_bytes();
-        let replay = match self.committed_end {
-            Some(end) => end.offsets_since(self.parts.backend.position().unwrap_or(Offset::ZERO)),
-            None => 0,
-        };
-        unflushed_bytes > self.budget.share() / 4 || replay > self.parts.backend.replay_max()
-    }
-
-    /// Takes all committed rows to the backend. Nothing may be uncommitted.
-    pub(crate) fn flush(&mut self) -> Result<()> {
-        if !self.writes.dirty.is_empty() {
-            return Ok(());
-        }
-        if self.has_failed {
-            return Err(self.store_error("an earlier write to its files failed; restart the task to restore it".into()));
-        }
-        self.has_failed = true;
-        self.flush_committed()?;
-        self.has_failed = false;
-        Ok(())
-    }
-
-    fn flush_committed(&mut self) -> Result<()> {
-        self.apply_restored(false)?;
-        let position = self.committed_end;
-        let has_moved = position > self.parts.backend.position() && !self.parts.backend.is_empty();
-        if self.writes.unflushed.is_empty() && !has_moved {
-            return Ok(());
-        }
-        let mut rows = std::mem::take(&mut self.restoring);
-        let unflushed = std::mem::take(&mut self.writes.unflushed);
-        let mut grown = 0;
-        for (slot, sub) in &unflushed {
-            grown += self.push_row(&mut rows, *slot, *sub)?;
-            if rows.len_bytes() >= APPLY_BYTES {
-                // Without the position: until the last piece is there, a restart replays all of them.
-                let dropped = self.parts.format.before_apply(&mut rows);
-                rows.sort();
-                self.parts.backend.apply(&rows, &dropped, None)?;
-                rows.clear();
-            }
-        }
-        let dropped = self.parts.format.before_apply(&mut rows);
-        rows.sort();
-        self.parts.backend.apply(&rows, &dropped, position)?;
-        if let Some(view) = &self.view {
-            view.flushed(self.parts.backend.share(), &dropped);
-        }
-        for (slot, sub) in &unflushed {
-            let group = self.cache.group_mut(*slot);
-            if let Some(row) = group.row_mut(*sub) {
-                row.is_unflushed = false;
-                if let Some(value) = &mut row.value {
-                    self.parts.format.stored(value);
-                }
-            }
-            group.forget_if_absent(*sub);
-        }
-        self.cache.grew(grown);
-        self.order = None;
-        rows.clear();
-        self.restoring = rows;
-        self.writes.unflushed = unflushed;
-        self.writes.unflushed.clear();
-        self.bound_replay()
-    }
-
-    /// Appends one row's bytes. Answers by how much the estimate of its size changed.
-    pub(super) fn push_row(&mut self, rows: &mut RowBuffer, slot: u32, sub: F::Sub) -> Result<isize> {
-        let (key, group) = self.cache.entry(slot);
-        let format = &self.parts.format;
-        if format.is_expired(sub) {
-            return Ok(0);
-        }
-        let value = group.row(sub).and_then(|row| row.value.as_ref());
-        let mut length = 0;
-        let pushed = rows.push(
-            |out| format.row_key(key, sub, value, out),
-            |out| {
-                let Some(value) = value else { return Ok(false) };
-                let before = out.len();
-                let encoded = format.codec().encode_row(value, out)?;
-                length = out.len() - before;
-                Ok(encoded == Encoded::Bytes)
-            },
-        );
-        self.key_bytes.clear();
-        if value.is_some_and(|value| format.moved_from(key, sub, value, &mut self.key_bytes)) {
-            rows.push_bytes(&self.key_bytes, None);
-        } else if format.index_row(key, sub, &mut self.key_bytes) {
-            rows.push_bytes(&self.key_bytes, value.is_some().then_some(&[]));
-        }
-        match pushed {
-            Ok(()) if std::mem::needs_drop::<F::Value>() => {
-                Ok(self.cache.group_mut(slot).row_mut(sub).map_or(0, |row| row.set_length(length)))
-            }
-            Ok(()) => Ok(0),
-            Err(error) => Err(self.serde_error("value", &error)),
-        }
-    }
-
-    /// Makes the backend durable if a crash would cost too long a replay.
-    fn bound_replay(&mut self) -> Result<()> {
-        let backend = &mut self.parts.backend;
-        let durable = backend.durable_position().unwrap_or(Offset::ZERO);
-        match backend.position() {
-            Some(position) if position.offsets_since(durable) > backend.replay_max() => backend.make_durable(),
-            _ => Ok(()),
-        }
-    }
-
     pub(crate) fn rollback(&mut self) -> Result<()> {
         self.unpublish();
         if self.parts.is_restorable {
@@ -565,69 +428,6 @@ impl<F: Format<Value: Clone>> RowStore<F> {
 
     pub(crate) fn checkpoint(&self) -> Option<Offset> {
         self.parts.backend.position()
-    }
-
-    pub(crate) fn restore(&mut self, offset: Offset, record: &RecordView<'_>) -> Result<()> {
-        let Some(row) = self.parts.format.read_log(record) else {
-            let length = record.key.map_or_else(|| "no".to_owned(), |key| key.len().to_string());
-            let reason =
-                format!("the changelog record at offset {offset}, with {length} bytes of key, is no row of it");
-            return Err(self.store_error(reason));
-        };
-        self.restored_end = Some(offset.next());
-        if !self.parts.format.restores(&row) {
-            return Ok(());
-        }
-        let format = &self.parts.format;
-        let pushed: Result<(), std::convert::Infallible> = self.restoring.push(
-            |out| format.row_key(row.key, row.sub, None, out),
-            |out| match record.value {
-                None => Ok(false),
-                Some(value) => {
-                    format.codec().log_to_row(value, record, out);
-                    Ok(true)
-                }
-            },
-        );
-        let Ok(()) = pushed;
-        self.key_bytes.clear();
-        if format.index_row(row.key, row.sub, &mut self.key_bytes) {
-            self.restoring.push_bytes(&self.key_bytes, record.value.is_some().then_some(&[]));
-        }
-        if self.restoring.len_bytes() >= RESTORE_BYTES {
-            self.apply_restored(true)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn restored(&mut self, next: Offset) -> Result<()> {
-        self.restored_end = Some(next);
-        self.apply_restored(false)?;
-        self.committed_end = Some(next);
-        Ok(())
-    }
-
-    /// Takes what was restored to the backend, with the offset up to which it goes.
-    fn apply_restored(&mut self, goes_on: bool) -> Result<()> {
-        let Some(end) = self.restored_end.take() else { return Ok(()) };
-        if goes_on || !self.restoring.is_empty() || self.parts.backend.position() < Some(end) {
-            let mut rows = std::mem::take(&mut self.restoring);
-            let dropped = self.parts.format.before_apply(&mut rows);
-            rows.sort();
-            // An empty store that has nothing to restore stays without files.
-            if !(rows.is_empty() && dropped.is_empty() && self.parts.backend.is_empty()) {
-                self.parts.backend.apply(&rows, &dropped, Some(end))?;
-            }
-            rows.clear();
-            if !goes_on {
-                rows = RowBuffer::default();
-            }
-            self.restoring = rows;
-            // Groups that were read before are older now.
-            self.cache.clear();
-            self.is_complete = self.parts.backend.is_empty();
-        }
-        self.bound_replay()
     }
 
     pub(crate) fn reset(&mut self, reason: &str) -> Result<()> {
