@@ -32,6 +32,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Guarantee::ExactlyOnce)]
     pub(crate) guarantee: Guarantee,
 
+    /// Topics are on Apache Kafka instead of in the data folder (wants `cargo run --features kafka`)
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) bootstrap_servers: Option<String>,
+
     /// Folder of topics and state [default: word-count in the user's data folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,

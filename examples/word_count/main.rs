@@ -4,6 +4,7 @@
 //! cargo run --example word-count                                # the text of this repository
 //! cargo run --example word-count -- --input FILE FOLDER         # your own; a second run goes on counting
 //! cargo run --example word-count -- --input -                   # counts appear while you type
+//! cargo run -p examples --features kafka --example word-count -- --bootstrap-servers localhost:9092    # on a cluster
 //! ```
 //!
 //! Everything is kept in one folder, which is printed. `--rebuild` throws the local state away and restores it from the
@@ -33,6 +34,7 @@ use args::Args;
 use clap::Parser;
 use feed::Feed;
 use input::Input;
+use log_store::client::SharedClient;
 use progress::Progress;
 use serde::Serialize;
 use streams_dsl::prelude::*;
@@ -94,8 +96,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     };
     let data = data_folder(args)?;
     eprintln!("data is kept in {}", data.display());
-    let log = EmbeddedLog::open(data.join("log"), LogConfig::default())?;
-    let topics = Topics::new(Arc::new(log.clone()));
+    let (client, log) = open_log(args, &data)?;
+    let topics = Topics::new(client);
     if args.reset {
         topics.forget_results()?;
     }
@@ -131,7 +133,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     }
     progress.finish();
     if outcome? == Outcome::Interrupted {
-        log.close()?;
+        close_log(log)?;
         let rest = if is_read { "" } else { "; lines that were still waiting to be read are not in it" };
         eprintln!("stopped; the next run goes on from what is in the topic{rest}");
         return Ok(());
@@ -147,7 +149,31 @@ fn run(args: &Args) -> anyhow::Result<()> {
         let summary = Summary { lines, words, distinct, seconds, words_per_second };
         println!("{}", serde_json::to_string(&summary)?);
     }
-    log.close()?;
+    close_log(log)?;
+    Ok(())
+}
+
+/// Where the topics are; the embedded log is to be closed in the end.
+fn open_log(args: &Args, data: &Path) -> anyhow::Result<(SharedClient, Option<EmbeddedLog>)> {
+    if let Some(servers) = &args.bootstrap_servers {
+        return Ok((kafka(servers)?, None));
+    }
+    let log = EmbeddedLog::open(data.join("log"), LogConfig::default())?;
+    Ok((Arc::new(log.clone()), Some(log)))
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(servers: &str) -> anyhow::Result<SharedClient> {
+    Ok(Arc::new(log_store_kafka::KafkaClient::new(servers)))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka(_servers: &str) -> anyhow::Result<SharedClient> {
+    bail!("this program was built without Kafka: cargo run -p examples --example word-count --features kafka -- …")
+}
+
+fn close_log(log: Option<EmbeddedLog>) -> anyhow::Result<()> {
+    log.map_or(Ok(()), EmbeddedLog::close)?;
     Ok(())
 }
 

@@ -53,14 +53,19 @@ impl Jvm {
     /// If the program cannot be started or ends with an error. Beware: several of Kafka's tools report what they find
     /// on standard output and end with 0 all the same.
     pub fn run<A: AsRef<OsStr>>(&self, program: &str, args: &[A]) -> Said {
-        let output = Command::new("java")
+        let output = self.command(program, args).output().expect("java was started before");
+        said(program, output)
+    }
+
+    /// What starts a class of Kafka's, or a source file of ours.
+    pub fn command<A: AsRef<OsStr>>(&self, program: &str, args: &[A]) -> Command {
+        let mut command = Command::new("java");
+        command
             // Short runs: compile little, start fast.
             .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"])
             .args(["-cp", &self.classpath, program])
-            .args(args)
-            .output()
-            .expect("java was started before");
-        said(program, output)
+            .args(args);
+        command
     }
 }
 

@@ -1,5 +1,6 @@
 //! Harness shared by the integration tests: programs as a user starts them, and text with its plain count.
 
+pub mod broker;
 pub mod jvm;
 
 use std::{

@@ -36,7 +36,7 @@ impl NewTopic {
 pub struct TopicDescription {
     /// Its name.
     pub name: TopicName,
-    /// Identity that a topic of the same name created later does not share.
+    /// Identity that a topic of the same name created later does not share; zeros where the log does not tell it.
     pub topic_id: [u8; 16],
     /// Number of partitions.
     pub partitions: u32,
@@ -77,7 +77,7 @@ pub struct MemberDescription {
 /// A consumer group, as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupDescription {
-    /// Rises with every change of members or topics.
+    /// Rises with every change of members or topics; -1 where the log does not tell it.
     pub generation: i32,
     /// The members, by id; none if the group has only committed offsets.
     pub members: Vec<MemberDescription>,
