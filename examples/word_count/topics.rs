@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use log_store::{
     TopicName,
     client::{NewTopic, SharedClient},

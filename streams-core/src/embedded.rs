@@ -1,6 +1,7 @@
 //! [`EmbeddedStreams`]: an application and the log that it runs on, in one folder.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process,
@@ -70,6 +71,7 @@ pub struct EmbeddedStreams {
     log: EmbeddedLog,
     /// The folder, if it goes with this.
     temporary: Option<PathBuf>,
+    is_closed: bool,
 }
 
 impl EmbeddedStreams {
@@ -90,7 +92,7 @@ impl EmbeddedStreams {
             }
         }
         let streams = Streams::new(topology, config, Arc::new(log.clone()))?;
-        Ok(EmbeddedStreams { streams, log, temporary: None })
+        Ok(EmbeddedStreams { streams, log, temporary: None, is_closed: false })
     }
 
     /// As [`EmbeddedStreams::open`], in a new folder among the system's temporary ones, which goes with the value.
@@ -142,6 +144,16 @@ impl EmbeddedStreams {
         read_records(&self.log, topic)
     }
 
+    /// The last committed value of each key in a topic: the table that the topic is. Rows that were deleted are null.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_records`].
+    pub fn read_latest<K: Data + Ord, V: Data>(&self, topic: &str) -> Result<BTreeMap<K, V>> {
+        let records = self.read(topic)?;
+        Ok(records.into_iter().map(|Record { key, value, .. }| (key, value)).collect())
+    }
+
     /// The application.
     #[must_use]
     pub fn streams(&self) -> &Streams {
@@ -154,28 +166,40 @@ impl EmbeddedStreams {
         &self.log
     }
 
-    /// Closes the application, then the log.
+    /// Closes the application, then the log: another can open the folder. Dropping the value does so, too, but tells of
+    /// no error.
     ///
     /// # Errors
     ///
     /// The error that had stopped the application; [`Error::IllegalState`] if it does not close within a minute; what
     /// could not be written of the log.
-    pub fn close(self) -> Result<()> {
-        if !self.streams.close(CLOSE_WAIT) {
+    pub fn close(mut self) -> Result<()> {
+        self.close_both()
+    }
+
+    fn close_both(&mut self) -> Result<()> {
+        self.is_closed = true;
+        let in_time = self.streams.close(CLOSE_WAIT);
+        // Also after an error: what is committed is in order, and whoever comes next needs the folder.
+        let log = self.log.clone().close();
+        if !in_time {
             let seconds = CLOSE_WAIT.as_secs();
             return Err(Error::IllegalState(format!("the application has not closed after {seconds} s")));
         }
-        if let Some(error) = self.streams.error() {
-            return Err(Error::IllegalState(error.to_string()));
+        match self.streams.error() {
+            Some(error) => Err(Error::IllegalState(error.to_string())),
+            None => Ok(log?),
         }
-        Ok(self.log.clone().close()?)
     }
 }
 
 impl Drop for EmbeddedStreams {
     fn drop(&mut self) {
+        if !self.is_closed {
+            // Whoever wants to know calls `close`.
+            let _ = self.close_both();
+        }
         if let Some(folder) = &self.temporary {
-            self.streams.close(CLOSE_WAIT);
             // What stays in the temporary folder is the system's to clean up.
             let _ = fs::remove_dir_all(folder);
         }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod data;
+mod examples;
 mod fraud_detection;
 mod interrupt;
 mod kill;
