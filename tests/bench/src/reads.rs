@@ -13,7 +13,7 @@ use crate::{
     Common, Guarantee,
     application::{Bench, close, start, wait_until_done},
     number, print,
-    text::{Words, push_word},
+    text::push_word,
     word_count::{check, load, topology},
 };
 
@@ -130,7 +130,7 @@ fn read(streams: &Streams, distinct: u64, reader: u64, reads: &Reads, is_done: &
         push_word(&mut word, number);
         word
     };
-    let words: Vec<String> = (0..Words::new(1, distinct).distinct().max(distinct)).map(spelled).collect();
+    let words: Vec<String> = (0..distinct).map(spelled).collect();
     let mut seen = vec![0_i64; words.len()];
     let mut random = reader.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let (mut gets, mut found, mut torn) = (0, 0, 0);
