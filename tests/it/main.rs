@@ -10,5 +10,6 @@ mod interrupt;
 mod kill;
 mod queries;
 mod rest;
+mod standby;
 mod text;
 mod word_count;

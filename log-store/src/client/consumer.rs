@@ -120,6 +120,9 @@ pub struct Subscription {
     pub groups: Vec<CopartitionGroup>,
     /// Where topics start that have no committed offset, when it is not the consumer's own setting.
     pub offset_resets: Vec<(TopicName, OffsetReset)>,
+    /// Partitions that this member would take over sooner than others, because it has copies of what belongs to them
+    /// (standby tasks). A wish: an assignor may not know it, and evening out comes first.
+    pub preferred: Vec<TopicPartition>,
 }
 
 /// A committed position: the offset of the next record to read, and a note beside it.

@@ -26,6 +26,8 @@ use super::{
     queries::Queries,
     restorer::Restorer,
     settings::Settings,
+    standby::Standbys,
+    standby_thread::StandbyThread,
     startup::Started,
     thread::StreamThread,
     thread_state::StreamThreadState,
@@ -59,6 +61,8 @@ pub(crate) struct Application {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) restorer: Restorer,
     pub(crate) queries: Arc<Queries>,
+    pub(crate) standbys: Arc<Standbys>,
+    standby_thread: Mutex<Option<StandbyThread>>,
     pub(crate) uncaught: Mutex<Option<UncaughtExceptionHandler>>,
     /// Known once the application has started.
     started: OnceLock<Started>,
@@ -85,6 +89,8 @@ impl Application {
             lifecycle: Lifecycle::new(),
             restorer,
             queries: Arc::default(),
+            standbys: Arc::default(),
+            standby_thread: Mutex::default(),
             uncaught: Mutex::default(),
             started: OnceLock::new(),
             paused: AtomicBool::new(false),
@@ -146,6 +152,9 @@ impl Application {
     /// Starts what the application begins with: the thread that fills global stores, which starts the others when they
     /// are complete; without global stores the stream threads at once.
     pub(crate) fn begin(self: &Arc<Self>) -> Result<()> {
+        if self.settings.standby_replicas > 0 {
+            *self.standby_thread.lock() = Some(StandbyThread::start(self)?);
+        }
         let Some(blueprint) = &self.started().global else { return self.spawn_configured() };
         let thread = GlobalThread::new(Arc::clone(self), blueprint, self.global_stores())?;
         let entry = Thread { control: thread.control(), state: StreamThreadState::Created, handle: None };
@@ -339,6 +348,10 @@ impl Application {
             _ => return,
         };
         self.restorer.close();
+        let standby_thread = self.standby_thread.lock().take();
+        if let Some(Err(error)) = standby_thread.map(StandbyThread::end) {
+            self.lifecycle.report(Arc::new(error));
+        }
         if let Some(started) = self.started.get()
             && let Err(error) = started.close()
         {

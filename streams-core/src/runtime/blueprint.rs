@@ -15,6 +15,7 @@ use log_store::{
 use super::{
     fingerprint::{Fingerprint, StoreShape},
     restorer::{OpenStores, RestoreSource, RestoringStore},
+    standby::Standbys,
 };
 use crate::{
     Error, Handlers, Result,
@@ -156,12 +157,13 @@ impl Blueprint {
         ))
     }
 
-    /// What every thread subscribes to.
-    pub(crate) fn subscription(&self) -> Subscription {
+    /// What every thread subscribes to, with the partitions that it would like best.
+    pub(crate) fn subscription(&self, preferred: Vec<TopicPartition>) -> Subscription {
         let parts = self.parts.iter().filter(|part| !part.topics.is_empty());
         Subscription {
             groups: parts.map(|part| CopartitionGroup { topics: part.topics.clone() }).collect(),
             offset_resets: self.offset_resets.clone(),
+            preferred,
         }
     }
 
@@ -225,15 +227,26 @@ impl Blueprint {
         all
     }
 
-    /// Opens the stores of `task`, to be called by whoever restores them. `committed` are the positions of its inputs.
-    pub(crate) fn open_stores(&self, task: TaskId, committed: &HashMap<TopicPartition, CommittedOffset>) -> OpenStores {
+    /// Opens the stores of `task`, to be called by whoever restores them, or takes them from a standby of it. `committed`
+    /// are the positions of its inputs.
+    pub(crate) fn open_stores(
+        &self,
+        task: TaskId,
+        committed: &HashMap<TopicPartition, CommittedOffset>,
+        standbys: &Arc<Standbys>,
+    ) -> OpenStores {
         let plans = self.parts[task.subtopology as usize].stores.clone();
         let sources: Vec<Option<RestoreSource>> =
             plans.iter().map(|plan| plan.restore_source(task.partition, committed)).collect();
         let contexts = Arc::clone(&self.surroundings.store_contexts);
+        let standbys = Arc::clone(standbys);
         Box::new(move || {
             if plans.is_empty() {
                 return Ok(Vec::new());
+            }
+            if let Some(stores) = standbys.take(task)? {
+                let pairs = stores.into_iter().zip(&sources);
+                return Ok(pairs.map(|(store, source)| RestoringStore { store, source: source.clone() }).collect());
             }
             let context = contexts(task)?;
             let opened = plans.iter().zip(&sources).map(|(plan, source)| {
@@ -241,6 +254,24 @@ impl Blueprint {
             });
             opened.collect()
         })
+    }
+
+    /// The tasks that have a store with a changelog of its own: those of which a copy can be kept.
+    pub(crate) fn stateful_tasks(&self) -> Vec<TaskId> {
+        let is_copied = |task: &TaskId| self.changelogs(*task).iter().any(Option::is_some);
+        let mut tasks: Vec<TaskId> = self.tasks_of(&self.inputs()).into_iter().collect();
+        tasks.retain(is_copied);
+        tasks
+    }
+
+    /// Of each store of `task`, in order, its own changelog.
+    pub(crate) fn changelogs(&self, task: TaskId) -> Vec<Option<TopicPartition>> {
+        let stores = self.parts[task.subtopology as usize].stores.iter();
+        let changelogs = stores.map(|store| match &store.changelog {
+            Some(ChangelogTopic::Own(topic)) => Some(TopicPartition::new(topic.clone(), task.partition)),
+            _ => None,
+        });
+        changelogs.collect()
     }
 
     /// A task whose stores are restored. Stores beyond its own are global ones: every node may read them.
@@ -258,10 +289,7 @@ impl Blueprint {
             let place = inputs.iter().position(|input| input.partition.topic == *topic)?;
             u32::try_from(place).ok()
         };
-        let changelogs = part.stores.iter().map(|store| match &store.changelog {
-            Some(ChangelogTopic::Own(topic)) => Some(TopicPartition::new(topic.clone(), task.partition)),
-            _ => None,
-        });
+        let changelogs = self.changelogs(task).into_iter();
         let global = part.stores.len()..stores.len();
         let changelogs = changelogs.chain(global.clone().map(|_| None)).collect();
         let global = global.filter_map(|index| u32::try_from(index).ok());

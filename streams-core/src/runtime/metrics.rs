@@ -46,6 +46,8 @@ metrics! {
     TaskCreatedTotal "task-created-total" "Tasks that began to process.",
     TaskClosedTotal "task-closed-total" "Tasks that ended, cleanly or not.",
     TaskMigratedTotal "task-migrated-total" "Times a thread was fenced and joined its group anew.",
+    StandbyTasks "standby-tasks" "Standby tasks that this instance keeps now.",
+    StandbyRecordsTotal "standby-update-total" "Records that standby tasks have applied.",
     RestoreRecordsTotal "restore-total" "Records applied from changelogs.",
     StoresRebuiltTotal "stores-rebuilt-total" "Stores whose files were moved aside and rebuilt from the changelog.",
 }

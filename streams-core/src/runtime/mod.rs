@@ -23,6 +23,8 @@ mod purge;
 pub(crate) mod queries;
 pub(crate) mod restorer;
 mod settings;
+mod standby;
+mod standby_thread;
 pub(crate) mod startup;
 mod streams;
 mod thread;

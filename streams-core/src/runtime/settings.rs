@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     /// Names of threads and clients begin with it.
     pub(crate) client_id: String,
     pub(crate) stream_threads: u32,
+    pub(crate) standby_replicas: usize,
     pub(crate) is_exactly_once: bool,
     pub(crate) commit_interval: Duration,
     pub(crate) transaction_timeout: Duration,
@@ -37,6 +38,7 @@ impl Settings {
             application_id: config.application_id.clone(),
             client_id: config.client_id.clone(),
             stream_threads: u32::try_from(config.num_stream_threads).unwrap_or(u32::MAX),
+            standby_replicas: config.num_standby_replicas,
             is_exactly_once: config.processing_guarantee == ProcessingGuarantee::ExactlyOnceV2,
             commit_interval,
             // A transaction stays open for a commit interval and the commit itself.

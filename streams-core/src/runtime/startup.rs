@@ -121,7 +121,7 @@ pub(crate) fn prepare(
         // As in Kafka Streams, dead letters are of stream tasks only.
         let surroundings = Surroundings { store_contexts, dead_letter_topic: None, ..surroundings };
         let blueprint = Blueprint::draw_parts(topology, &[part], &counts, surroundings)?;
-        let opened = blueprint.open_stores(GLOBAL, &HashMap::new())()?;
+        let opened = blueprint.open_stores(GLOBAL, &HashMap::new(), &Arc::default())()?;
         global_stores = GlobalStores::new(opened.into_iter().map(|opened| opened.store).collect());
         global = Some(blueprint);
     }

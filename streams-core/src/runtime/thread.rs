@@ -64,6 +64,8 @@ pub(crate) struct StreamThread {
     restored: (mpsc::Sender<RestoredTask>, mpsc::Receiver<RestoredTask>),
     /// Restored, not yet taken up.
     ready: VecDeque<RestoredTask>,
+    /// The copies that the group has been told of.
+    standbys: u64,
     pace: Pace,
     purge: Purge,
     /// Failures in a row, and when the first of them was.
@@ -98,6 +100,7 @@ impl StreamThread {
             restoring: BTreeMap::new(),
             restored: mpsc::channel(),
             ready: VecDeque::new(),
+            standbys: 0,
             pace,
             purge,
             failing: None,
@@ -118,8 +121,17 @@ impl StreamThread {
     pub(crate) fn join(&mut self) -> Result<()> {
         self.handle(Event::Started);
         self.committer.renew()?;
-        self.consumer.subscribe(&self.app.blueprint().subscription())?;
+        self.subscribe()?;
         Ok(())
+    }
+
+    /// Tells the group what this thread reads, and of what this instance has copies.
+    fn subscribe(&mut self) -> Result<()> {
+        self.standbys = self.app.standbys.generation();
+        let preferred = self.app.standbys.tasks();
+        let blueprint = self.app.blueprint();
+        let preferred = preferred.into_iter().flat_map(|task| blueprint.partitions_of(task)).collect();
+        Ok(self.consumer.subscribe(&blueprint.subscription(preferred))?)
     }
 
     /// Works until it is asked to close, or until an error ends it.
@@ -156,6 +168,9 @@ impl StreamThread {
             self.on_restored(restored)?;
         }
         self.answer_questions();
+        if self.app.standbys.generation() != self.standbys {
+            self.subscribe()?;
+        }
         let has_records = self.poll()?;
         if self.app.is_paused() {
             return self.commit_if_due();
@@ -442,7 +457,7 @@ impl StreamThread {
             Command::Rejoin => {
                 self.inputs.clear();
                 self.consumer.unsubscribe()?;
-                self.consumer.subscribe(&self.app.blueprint().subscription())?;
+                self.subscribe()?;
             }
             Command::Leave => {
                 self.committer.abandon();
@@ -475,7 +490,7 @@ impl StreamThread {
                 let _ = sender.send(restored);
                 control.wake();
             };
-            let open = self.app.blueprint().open_stores(*task, &committed);
+            let open = self.app.blueprint().open_stores(*task, &committed, &self.app.standbys);
             self.app.restorer.submit(Job { task: *task, committed, open, cancelled, done: Box::new(done) })?;
         }
         Ok(())

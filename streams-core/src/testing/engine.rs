@@ -255,7 +255,7 @@ fn global_deserialization_handler() -> ExceptionHandler {
 }
 
 fn open_stores(blueprint: &Blueprint, task: TaskId) -> Result<Vec<Box<dyn StateStore>>> {
-    let opened = blueprint.open_stores(task, &HashMap::new())()?;
+    let opened = blueprint.open_stores(task, &HashMap::new(), &Arc::default())()?;
     let ready = opened.into_iter().map(|opened| {
         let mut store = opened.store;
         store.restored(Offset::ZERO)?;

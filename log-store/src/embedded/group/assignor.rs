@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Wish<'a> {
     pub(crate) member: &'a str,
     pub(crate) groups: &'a [CopartitionGroup],
+    /// What it has copies of.
+    pub(crate) preferred: &'a [TopicPartition],
     pub(crate) previous: &'a BTreeSet<TopicPartition>,
 }
 
@@ -137,7 +139,12 @@ fn sticky(wishes: &[Wish<'_>], partitions_of: &dyn Fn(&TopicName) -> u32) -> Ass
     // Fill.
     for (unit, owner) in units.iter().zip(&mut owners) {
         if owner.is_none() {
-            let least = |member: &&usize| (loads[**member].units, loads[**member].by_group[unit.group]);
+            let has_copy = |member: usize| {
+                let of_unit = |topic: &&TopicName| TopicPartition::new((*topic).clone(), unit.number);
+                groups[unit.group].iter().any(|topic| wishes[member].preferred.contains(&of_unit(topic)))
+            };
+            let least =
+                |member: &&usize| (!has_copy(**member), loads[**member].units, loads[**member].by_group[unit.group]);
             let member =
                 *wants[unit.group].iter().min_by_key(least).expect("a group is there because a member wants it");
             take(&mut loads, member, unit);
@@ -238,8 +245,11 @@ mod tests {
         };
         let parsed: Vec<_> = members.iter().map(|(wanted, had)| (groups(wanted), parse(had))).collect();
         let names: Vec<String> = (0..members.len()).map(|number| format!("m{number}")).collect();
-        let wishes: Vec<Wish<'_>> =
-            parsed.iter().zip(&names).map(|((groups, previous), member)| Wish { member, groups, previous }).collect();
+        let wishes: Vec<Wish<'_>> = parsed
+            .iter()
+            .zip(&names)
+            .map(|((groups, previous), member)| Wish { member, groups, preferred: &[], previous })
+            .collect();
         let count = |name: &TopicName| counts.get(name.as_str()).copied().unwrap_or(0);
         let got: Vec<String> = assign(assignor, &wishes, &count).iter().map(show).collect();
         assert_eq!(got, expected, "{topics} for {members:?}");
@@ -302,6 +312,29 @@ mod tests {
         check(Assignor::RoundRobin, "a:1 b:2 c:3", &three, &["a-0", "b-0", "b-1 c-0 c-1 c-2"]);
     }
 
+    #[test]
+    fn what_is_free_goes_to_who_has_a_copy_and_stays_there() {
+        let groups = [CopartitionGroup { topics: vec![topic("t")] }];
+        let unit = |number| TopicPartition::new(topic("t"), number);
+        let previous = [BTreeSet::from([unit(0)]), BTreeSet::from([unit(1)]), BTreeSet::new()];
+        for (has_copy, expected) in [(0, [2, 1, 1]), (1, [1, 2, 1]), (2, [1, 1, 2])] {
+            let copy = [unit(2)];
+            let wishes: Vec<Wish<'_>> = ["a", "b", "c"]
+                .into_iter()
+                .enumerate()
+                .map(|(number, member)| Wish {
+                    member,
+                    groups: &groups,
+                    preferred: if number == has_copy { &copy } else { &[] },
+                    previous: &previous[number],
+                })
+                .collect();
+            let assigned = assign(Assignor::CooperativeSticky, &wishes, &|_| 4);
+            assert!(assigned[has_copy].contains(&unit(2)), "{has_copy}: {assigned:?}");
+            assert_eq!(assigned.iter().map(BTreeSet::len).collect::<Vec<_>>(), expected);
+        }
+    }
+
     proptest! {
         /// Whatever members come and go: everything is assigned once, units do not split, loads differ by one at most,
         /// a second look changes nothing, and no more moves than needed.
@@ -335,7 +368,7 @@ mod tests {
                 let solve = |members: &[(String, BTreeSet<TopicPartition>)]| {
                     let wishes: Vec<_> = members
                         .iter()
-                        .map(|(member, previous)| Wish { member, groups: &wanted, previous })
+                        .map(|(member, previous)| Wish { member, groups: &wanted, preferred: &[], previous })
                         .collect();
                     assign(STICKY, &wishes, &count)
                 };

@@ -38,6 +38,7 @@ impl Membership {
         let joining = Joining {
             client_id: config.client_id.clone(),
             groups: subscription.groups.clone(),
+            preferred: subscription.preferred.clone(),
             assignor: config.assignor,
             session_ms: u64::try_from(config.max_poll_interval.as_millis()).unwrap_or(u64::MAX),
         };
@@ -58,6 +59,7 @@ impl Membership {
     /// Wants other topics from now on.
     pub(crate) fn change(&mut self, subscription: &Subscription) {
         self.joining.groups.clone_from(&subscription.groups);
+        self.joining.preferred.clone_from(&subscription.preferred);
         self.log.rejoin_group(&self.group, &self.member, self.joining.clone());
     }
 

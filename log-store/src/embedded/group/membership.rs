@@ -32,6 +32,8 @@ pub(crate) enum Step {
 pub(crate) struct Joining {
     pub(crate) client_id: String,
     pub(crate) groups: Vec<CopartitionGroup>,
+    /// What it has copies of.
+    pub(crate) preferred: Vec<TopicPartition>,
     pub(crate) assignor: Assignor,
     /// Longest time between two polls.
     pub(crate) session_ms: u64,
@@ -253,7 +255,12 @@ impl Group {
         let wishes: Vec<Wish<'_>> = self
             .members
             .iter()
-            .map(|(id, member)| Wish { member: id, groups: &member.joining.groups, previous: &member.target })
+            .map(|(id, member)| Wish {
+                member: id,
+                groups: &member.joining.groups,
+                preferred: &member.joining.preferred,
+                previous: &member.target,
+            })
             .collect();
         let targets = assign(assignor, &wishes, partitions_of);
         for (member, target) in self.members.values_mut().zip(targets) {

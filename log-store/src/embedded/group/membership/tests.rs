@@ -20,6 +20,7 @@ fn four(_: &TopicName) -> u32 {
 
 fn joining() -> Joining {
     Joining {
+        preferred: Vec::new(),
         client_id: "c".to_owned(),
         groups: vec![CopartitionGroup { topics: vec![topic("t")] }],
         assignor: Assignor::CooperativeSticky,

@@ -1,0 +1,194 @@
+//! The thread that keeps an instance's standby tasks up to date.
+//!
+//! Which tasks those are it learns from the group: the members of all instances, and what each reads. Instances are told
+//! apart by their client ids, so several instances of one application in one process need `client.id`s of their own.
+
+use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
+
+use log_store::{
+    Offset, TopicPartition,
+    client::{Admin, Consumer, ConsumerConfig, Isolation, OffsetSpec, Polled, StartAt},
+};
+
+use super::{
+    application::Application,
+    control::Control,
+    metrics::Metric,
+    standby::{Copy, Standby, standbys_of},
+};
+use crate::{Error, Result, state::StateStore, task::TaskId};
+
+/// Between two looks at the group.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Between two flushes of what was applied: a crash of this instance costs its copies no more than this.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long one poll waits.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+
+/// The running thread.
+pub(crate) struct StandbyThread {
+    control: Arc<Control>,
+    handle: JoinHandle<Result<()>>,
+}
+
+struct Work {
+    app: Arc<Application>,
+    control: Arc<Control>,
+    admin: Box<dyn Admin>,
+    consumer: Box<dyn Consumer>,
+    /// What the consumer reads.
+    reads: Vec<TopicPartition>,
+}
+
+impl StandbyThread {
+    /// Starts the thread of an application that has started.
+    pub(crate) fn start(app: &Arc<Application>) -> Result<Self> {
+        let consumer = app.client.consumer(&ConsumerConfig {
+            client_id: format!("{}-standby-consumer", app.settings.client_id),
+            isolation: app.settings.isolation(),
+            ..ConsumerConfig::default()
+        })?;
+        let control = Arc::new(Control::new(consumer.waker()));
+        let admin = app.client.admin()?;
+        let mut work = Work { app: Arc::clone(app), control: Arc::clone(&control), admin, consumer, reads: Vec::new() };
+        let name = format!("{}-StandbyThread", app.settings.client_id);
+        let body = move || {
+            let worked = work.run();
+            if let Err(error) = &worked {
+                tracing::error!(%error, "no standby task of this instance is kept up to date any more");
+            }
+            work.close().and(worked)
+        };
+        let handle = std::thread::Builder::new().name(name).spawn(body);
+        let handle =
+            handle.map_err(|error| Error::IllegalState(format!("cannot start the standby thread: {error}")))?;
+        Ok(StandbyThread { control, handle })
+    }
+
+    /// Ends the thread, and waits until its stores are closed.
+    pub(crate) fn end(self) -> Result<()> {
+        self.control.close();
+        match self.handle.join() {
+            Ok(worked) => worked,
+            Err(_) => Err(Error::IllegalState("the standby thread panicked".to_owned())),
+        }
+    }
+}
+
+impl Work {
+    fn run(&mut self) -> Result<()> {
+        let clock = Arc::clone(&self.app.clock);
+        let (mut looked, mut flushed) = (None, clock.monotonic());
+        while !self.control.is_closing() {
+            let now = clock.monotonic();
+            if looked.is_none_or(|looked| now >= looked + LOOK_INTERVAL) {
+                looked = Some(now);
+                self.look()?;
+            }
+            self.read()?;
+            if now >= flushed + FLUSH_INTERVAL {
+                flushed = now;
+                self.app.standbys.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens and closes standby tasks as the group has them.
+    fn look(&mut self) -> Result<()> {
+        let standbys = Arc::clone(&self.app.standbys);
+        let held = standbys.held();
+        let wanted = self.wanted(&held)?;
+        for task in held.iter().filter(|task| !wanted.contains(task)) {
+            standbys.close(*task)?;
+        }
+        for task in wanted.iter().filter(|task| !held.contains(task)) {
+            match self.open(*task) {
+                Ok(standby) => {
+                    standbys.add(*task, standby);
+                    // Also if the same changelog was read before: the copy begins where its files end.
+                    self.reads.clear();
+                }
+                // It was here until now, and is not closed yet.
+                Err(Error::IllegalState(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let positions = standbys.positions();
+        self.app.metrics.set(Metric::StandbyTasks, standbys.held().len() as u64);
+        if positions.iter().map(|(changelog, _)| changelog).ne(&self.reads) {
+            self.reads = positions.iter().map(|(changelog, _)| changelog.clone()).collect();
+            let start: Vec<_> =
+                positions.into_iter().map(|(changelog, position)| (changelog, StartAt::Offset(position))).collect();
+            self.consumer.assign(&start)?;
+        }
+        Ok(())
+    }
+
+    fn wanted(&mut self, held: &[TaskId]) -> Result<Vec<TaskId>> {
+        let settings = &self.app.settings;
+        let Some(group) = self.admin.describe_group(&settings.application_id)? else { return Ok(Vec::new()) };
+        let blueprint = self.app.blueprint();
+        let mut active = BTreeMap::new();
+        let mut instances = Vec::new();
+        for member in &group.members {
+            // The name of an instance is what the names of its threads begin with.
+            let Some((instance, _)) = member.client_id.rsplit_once("-StreamThread-") else { continue };
+            instances.push(instance.to_owned());
+            active.extend(blueprint.tasks_of(&member.partitions).into_iter().map(|task| (task, instance.to_owned())));
+        }
+        instances.sort_unstable();
+        instances.dedup();
+        let tasks = blueprint.stateful_tasks();
+        Ok(standbys_of(&settings.client_id, &tasks, &active, &instances, settings.standby_replicas, held))
+    }
+
+    /// Opens the stores of `task`, and finds where each goes on.
+    fn open(&mut self, task: TaskId) -> Result<Standby> {
+        let blueprint = self.app.blueprint();
+        let opened = blueprint.open_stores(task, &std::collections::HashMap::new(), &Arc::default())()?;
+        let mut stores: Vec<Box<dyn StateStore>> = opened.into_iter().map(|opened| opened.store).collect();
+        let mut copies = Vec::new();
+        for (index, changelog) in blueprint.changelogs(task).into_iter().enumerate() {
+            let Some(changelog) = changelog else { continue };
+            let first = self.admin.list_offset(&changelog, OffsetSpec::Earliest)?.unwrap_or(Offset::ZERO);
+            let end = self.consumer.end_offset(&changelog, Isolation::ReadUncommitted)?;
+            let position = match stores[index].checkpoint() {
+                Some(checkpoint) if (first..=end).contains(&checkpoint) => checkpoint,
+                None => first,
+                Some(checkpoint) => {
+                    let reason =
+                        format!("its files correspond to offset {checkpoint} of {changelog}: {first} to {end}");
+                    stores[index].reset(&reason)?;
+                    self.app.metrics.add(Metric::StoresRebuiltTotal, 1);
+                    first
+                }
+            };
+            copies.push(Copy::new(index, changelog, position));
+        }
+        Ok(Standby { stores, copies, is_warm: false })
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let standbys = &self.app.standbys;
+        match self.consumer.poll(POLL_WAIT)? {
+            Polled::Batch(batch) => {
+                let records = standbys.apply(&batch)?;
+                self.app.metrics.add(Metric::StandbyRecordsTotal, records);
+            }
+            _ => {
+                let (consumer, isolation) = (&mut self.consumer, self.app.settings.isolation());
+                standbys.moved(&mut |changelog| consumer.position(changelog));
+                standbys.settle(&mut |changelog| Ok(consumer.end_offset(changelog, isolation)?))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let standbys = &self.app.standbys;
+        standbys.held().into_iter().map(|task| standbys.close(task)).fold(Ok(()), Result::and)
+    }
+}
