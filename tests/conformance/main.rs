@@ -11,6 +11,7 @@
 mod case;
 mod compare;
 mod functions;
+mod on_log;
 mod program;
 mod run;
 mod stores;
@@ -22,7 +23,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     path::Path,
     sync::{
-        Mutex,
+        Mutex, Once,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -69,7 +70,7 @@ fn every_case_equals_the_jvm() {
     let (cases, later): (Vec<_>, Vec<_>) =
         cases.into_iter().partition(|case| given.is_some() || FAMILIES.contains(&case.family.as_str()));
 
-    let reports = run_all(&cases);
+    let reports = in_parallel(&cases, run_one);
     let mut families: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (case, report) in cases.iter().zip(&reports) {
         let (passed, failed) = families.entry(&case.family).or_default();
@@ -94,23 +95,37 @@ fn every_case_equals_the_jvm() {
     assert_eq!(failed, 0, "{failed} cases differ from the JVM");
 }
 
-/// The report of each case that differs; `None` for those that pass.
-fn run_all(cases: &[Case]) -> Vec<Option<String>> {
-    // User code panics in some cases; what it said is in the result.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let (next, reports) = (AtomicUsize::new(0), Mutex::new(vec![None; cases.len()]));
+/// Name of the threads that run cases.
+const CASES: &str = "cases";
+
+/// User code panics in some cases; what it said is in the result.
+fn keep_cases_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if thread::current().name() != Some(CASES) {
+                hook(panic);
+            }
+        }));
+    });
+}
+
+/// What `run` says of each item, in their order.
+fn in_parallel<T: Sync>(items: &[T], run: impl Fn(&T) -> Option<String> + Sync) -> Vec<Option<String>> {
+    keep_cases_quiet();
+    let (next, reports) = (AtomicUsize::new(0), Mutex::new(vec![None; items.len()]));
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                while let Some((number, case)) = cases.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
-                    let report = run_one(case);
+            let work = || {
+                while let Some((number, item)) = items.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+                    let report = run(item);
                     reports.lock().expect("no panic while it is held")[number] = report;
                 }
-            });
+            };
+            thread::Builder::new().name(CASES.to_owned()).spawn_scoped(scope, work).expect("a thread");
         }
     });
-    panic::set_hook(hook);
     reports.into_inner().expect("no panic while it is held")
 }
 
@@ -126,6 +141,38 @@ fn run_one(case: &Case) -> Option<String> {
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
+
+/// One case of so many runs on the log, unless `CONFORMANCE_ALL_ON_LOG` is set.
+const ONE_IN: usize = 4;
+
+#[test]
+fn programs_give_the_same_on_a_log_with_partitions_and_restarts() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/cases");
+    let mut cases = case::load(&own);
+    cases.retain(|case| FAMILIES.contains(&case.family.as_str()));
+    if let Ok(only) = env::var("CONFORMANCE_ONLY") {
+        cases.retain(|case| case.id.contains(&only));
+    }
+    let step = if env::var_os("CONFORMANCE_ALL_ON_LOG").is_some() { 1 } else { ONE_IN };
+    let runs: Vec<(&Case, on_log::Way)> = cases
+        .iter()
+        .map(|case| (case, on_log::ways(case)))
+        .filter(|(_, ways)| !ways.is_empty())
+        .step_by(step)
+        .flat_map(|(case, ways)| ways.into_iter().map(move |way| (case, way)))
+        .collect();
+    let reports = in_parallel(&runs, |(case, way)| {
+        let run = panic::catch_unwind(AssertUnwindSafe(|| on_log::differences(case, *way)));
+        let different = run.unwrap_or_else(|panic| Some(format!("the run panicked: {}", panic_text(&*panic))));
+        different.map(|different| compare::report(case, &[format!("{way:?}"), different]))
+    });
+    for report in reports.iter().flatten() {
+        println!("{report}");
+    }
+    let failed = reports.iter().flatten().count();
+    println!("{} runs on a log, {failed} of them different", runs.len());
+    assert_eq!(failed, 0, "{failed} runs on a log differ from the JVM");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use log_store::Headers;
+use log_store::{Headers, Offset, RecordView};
 use proptest::{collection::vec, prelude::*};
 
 use super::{Logged, Stage, TASK, headers};
@@ -339,6 +339,17 @@ fn a_deletion_is_logged_with_the_headers_of_its_record_where_headers_are_kept() 
             assert_eq!(stage.last_logged(), [tombstone]);
         }
     }
+}
+
+#[test]
+fn a_record_without_a_key_is_no_row_and_stops_no_restore() {
+    let mut store = builder(true).build_typed(&StoreContext::in_memory(TASK)).unwrap();
+    let value = 7_i64.to_be_bytes();
+    store.restore(Offset::ZERO, RecordView::new(1, None, Some(b"of a source topic"))).unwrap();
+    store.restore(Offset::new(1), RecordView::new(1, Some(b"k"), Some(&value))).unwrap();
+    store.restored(Offset::new(2)).unwrap();
+    assert_eq!(store.get(&"k".to_owned()).unwrap(), Some(&7));
+    assert_eq!(store.approximate_num_entries(), 1);
 }
 
 #[test]
