@@ -234,9 +234,14 @@ impl<S: TimedSub, V> Format for TimedFormat<S, V> {
         Ok(group)
     }
 
-    fn restores(&mut self, row: &LogRow<'_, S>) -> bool {
-        self.advance(row.sub.time());
+    fn restores(&mut self, row: &LogRow<'_, S>, is_deletion: bool) -> bool {
         self.sequence = self.sequence.max(row.sub.sequence());
+        let is_numbered = row.sub.sequence() > 0;
+        if is_deletion && is_numbered && !self.retention.refuses_by_row {
+            // It deleted nothing, and the store did not take it for an event.
+            return false;
+        }
+        self.advance(row.sub.time());
         !self.is_expired(row.sub)
     }
 

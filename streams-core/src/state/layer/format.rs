@@ -78,8 +78,8 @@ pub(crate) trait Format {
     /// Reads all rows of a key from the backend.
     fn load(&self, backend: &dyn Backend, key: &[u8], scratch: &mut Vec<u8>) -> Result<Self::Group, LoadError>;
 
-    /// A row is about to be restored. False if it has expired.
-    fn restores(&mut self, _row: &LogRow<'_, Self::Sub>) -> bool {
+    /// A row is about to be restored, or deleted. False if it has expired.
+    fn restores(&mut self, _row: &LogRow<'_, Self::Sub>, _is_deletion: bool) -> bool {
         true
     }
 

@@ -96,7 +96,7 @@ struct Model {
     shape: Shape,
     rows: BTreeMap<(i64, String), Vec<i64>>,
     stream_time: Option<i64>,
-    /// What caching holds back, in order, with the values before.
+    /// What caching holds back, in the order of the last writes, with the values before the first.
     held: Vec<((i64, String), Option<i64>)>,
 }
 
@@ -120,10 +120,10 @@ impl Model {
     fn accept(&mut self, key: &str, start: i64) -> bool {
         if self.shape.is_caching {
             let at = (start, key.to_owned());
-            if self.held.iter().all(|(other, _)| *other != at) {
-                let old = self.rows.get(&at).map(|values| values[0]);
-                self.held.push((at, old));
-            }
+            let known = self.held.iter().position(|(other, _)| *other == at).map(|place| self.held.remove(place));
+            let first = || (at.clone(), self.rows.get(&at).map(|values| values[0]));
+            let last = known.unwrap_or_else(first);
+            self.held.push(last);
         } else {
             self.stream_time = self.stream_time.max(Some(start));
         }

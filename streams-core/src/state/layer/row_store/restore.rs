@@ -25,7 +25,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             return Err(self.store_error(reason));
         };
         self.restored_end = Some(offset.next());
-        if !self.parts.format.restores(&row) {
+        if !self.parts.format.restores(&row, record.value.is_none()) {
             return Ok(());
         }
         let format = &self.parts.format;
