@@ -12,7 +12,7 @@ use log_store::{
 };
 use proptest::prelude::*;
 
-use crate::support::{cases, create, partition, produce, read, read_from};
+use crate::support::{Failing, cases, create, failing, partition, produce, read, read_from};
 
 /// A log that is cleaned when the test says so.
 fn open(directory: &MemoryDirectory) -> EmbeddedLog {
@@ -219,13 +219,21 @@ enum Op {
         keys: Vec<u8>,
         commit: bool,
     },
+    /// Records for the topic that keeps no more than some bytes.
+    Append {
+        count: u8,
+    },
+    /// Deletes its front, up to this part of it.
+    Trim {
+        percent: u64,
+    },
     Clean,
     Crash {
         seed: u64,
     },
-    /// A sync fails in the middle of a round, then the power.
+    /// The disk fails in the middle of a round, then the power.
     CrashInRound {
-        after: u64,
+        failing: Failing,
         seed: u64,
     },
     Close,
@@ -236,9 +244,11 @@ fn op() -> impl Strategy<Value = Op> {
         12 => (0..6_u8, prop::option::weighted(0.8, any::<u16>())).prop_map(|(key, value)| Op::Put { key, value }),
         6 => (prop::collection::vec(0..6_u8, 1..4), any::<bool>())
             .prop_map(|(keys, commit)| Op::Transaction { keys, commit }),
+        6 => (1..9_u8).prop_map(|count| Op::Append { count }),
+        1 => (0..=100_u64).prop_map(|percent| Op::Trim { percent }),
         3 => Just(Op::Clean),
         1 => any::<u64>().prop_map(|seed| Op::Crash { seed }),
-        2 => (0..20_u64, any::<u64>()).prop_map(|(after, seed)| Op::CrashInRound { after, seed }),
+        3 => (failing(), any::<u64>()).prop_map(|(failing, seed)| Op::CrashInRound { failing, seed }),
         1 => Just(Op::Close),
     ]
 }
@@ -247,8 +257,11 @@ fn cleaning_never_changes_what_is_true(ops: &[Op]) {
     let mut directory = MemoryDirectory::new();
     let mut log = open(&directory);
     create(&log, "t", 1, &COMPACTED);
-    let t = partition("t", 0);
+    create(&log, "kept", 1, &[("segment.bytes", "1024"), ("retention.bytes", "2500"), ("retention.ms", "-1")]);
+    let (t, kept) = (partition("t", 0), partition("kept", 0));
     let mut model: BTreeMap<String, String> = BTreeMap::new();
+    // Records of `kept`, and where it begins, as far as somebody was told.
+    let (mut appended, mut start) = (0, 0);
     for (number, op) in ops.iter().enumerate() {
         let mut image = None;
         match op {
@@ -277,10 +290,19 @@ fn cleaning_never_changes_what_is_true(ops: &[Op]) {
                 producer.flush().unwrap();
                 if *commit { producer.commit().unwrap() } else { producer.abort().unwrap() }
             }
+            Op::Append { count } => {
+                let values: Vec<String> = (0..*count).map(|_| format!("{number:0>90}")).collect();
+                produce(&log, &kept, &values.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+                appended += u64::from(*count);
+            }
+            Op::Trim { percent } => {
+                start = start.max(start + (appended - start) * percent / 100);
+                log.admin().unwrap().delete_records(&[(kept.clone(), Offset::new(start))]).unwrap();
+            }
             Op::Clean => _ = log.clean().unwrap(),
             Op::Crash { seed } => image = Some(directory.crash(CrashPlan::Random(*seed))),
-            Op::CrashInRound { after, seed } => {
-                directory.set_faults(Faults { failing_sync: Some(*after), ..Faults::default() });
+            Op::CrashInRound { failing, seed } => {
+                directory.set_faults(failing.faults());
                 let _ = log.clean();
                 directory.set_faults(Faults::default());
                 image = Some(directory.crash(CrashPlan::Random(*seed)));
@@ -295,11 +317,30 @@ fn cleaning_never_changes_what_is_true(ops: &[Op]) {
             std::mem::forget(std::mem::replace(&mut log, open(&directory)));
         }
         assert_eq!(table(&log, &t).0, model, "after step {number}");
+        let begins = kept_from(&log, &kept, appended);
+        assert!(begins >= start, "after step {number}: offset {begins} is back, the log began at {start}");
+        start = begins;
     }
 }
 
+/// Where the log begins; from there to its end at `end` no offset is missing.
+fn kept_from(log: &EmbeddedLog, id: &TopicPartition, end: u64) -> u64 {
+    let mut admin = log.admin().unwrap();
+    let start = admin.list_offset(id, OffsetSpec::Earliest).unwrap().unwrap().value();
+    let mut next = start;
+    crate::support::each_batch(log, id, |batch| {
+        let mut cursor = batch.cursor();
+        while let Some(record) = cursor.advance().unwrap() {
+            assert_eq!(record.offset.value(), next, "offsets are missing in a log that begins at {start}");
+            next += 1;
+        }
+    });
+    assert_eq!(next, end, "the end of a log that begins at {start} is missing");
+    start
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(150), max_shrink_iters: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(600), max_shrink_iters: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn cleaning_changes_nothing_that_is_true(ops in prop::collection::vec(op(), 1..120)) {

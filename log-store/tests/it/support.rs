@@ -8,8 +8,12 @@ use log_store::{
         ConsumerConfig, FetchedBatch, Isolation, LogClient, NewTopic, OffsetReset, Polled, Producer, ProducerConfig,
         StartAt,
     },
-    embedded::{EmbeddedLog, LogConfig, storage::MemoryDirectory},
+    embedded::{
+        EmbeddedLog, LogConfig,
+        storage::{Faults, MemoryDirectory},
+    },
 };
+use proptest::prelude::*;
 
 /// Partition `number` of topic `topic`.
 pub(crate) fn partition(topic: &str, number: u32) -> TopicPartition {
@@ -101,6 +105,46 @@ pub(crate) fn read(log: &EmbeddedLog, from: &TopicPartition) -> Vec<String> {
 /// An offset.
 pub(crate) fn at(offset: u64) -> StartAt {
     StartAt::Offset(Offset::new(offset))
+}
+
+/// How a disk fails: what it does wrong, and after how many more calls of that kind (bytes, for a full one).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failing {
+    /// What a sync should have made durable stays in doubt.
+    Sync(u64),
+    /// Half of the bytes are written.
+    Write(u64),
+    Read(u64),
+    /// So many bytes fit, all files together.
+    Full(u64),
+}
+
+impl Failing {
+    pub(crate) fn faults(self) -> Faults {
+        let usual = Faults::default();
+        match self {
+            Failing::Sync(after) => Faults { failing_sync: Some(after), ..usual },
+            Failing::Write(after) => Faults { failing_write: Some(after), ..usual },
+            Failing::Read(after) => Faults { failing_read: Some(after), ..usual },
+            Failing::Full(bytes) => Faults { capacity_bytes: Some(bytes), ..usual },
+        }
+    }
+
+    /// One of them for each number.
+    pub(crate) fn by_number(number: u64) -> Self {
+        let after = number / 4 % 16;
+        match number % 4 {
+            0 => Failing::Sync(after),
+            1 => Failing::Write(after),
+            2 => Failing::Read(after),
+            _ => Failing::Full(after * 2_000),
+        }
+    }
+}
+
+/// Any of them.
+pub(crate) fn failing() -> impl Strategy<Value = Failing> {
+    (0..64_u64).prop_map(Failing::by_number)
 }
 
 /// How many cases a model test runs: `usual`, or what `MODEL_CASES` says for a longer run.

@@ -34,7 +34,7 @@ use log_store::{
 };
 use proptest::prelude::*;
 
-use crate::support::{cases, create, partition, read};
+use crate::support::{Failing, cases, create, failing, partition, read};
 
 const PARTITIONS: u32 = 3;
 const SLOTS: usize = 3;
@@ -70,9 +70,8 @@ enum Op {
         seed: u64,
     },
     Close,
-    FailSync {
-        after: u64,
-    },
+    /// The disk fails, from some call on.
+    Fail(Failing),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -87,7 +86,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..PARTITIONS, any::<bool>()).prop_map(|(partition, flush)| Op::Plain { partition, flush }),
         1 => any::<u64>().prop_map(|seed| Op::Crash { seed }),
         1 => Just(Op::Close),
-        1 => (0..12_u64).prop_map(|after| Op::FailSync { after }),
+        2 => failing().prop_map(Op::Fail),
     ]
 }
 
@@ -218,8 +217,8 @@ impl World {
                 }
                 closed
             }
-            Op::FailSync { after } => {
-                self.directory.set_faults(Faults { failing_sync: Some(*after), ..Faults::default() });
+            Op::Fail(failing) => {
+                self.directory.set_faults(failing.faults());
                 Ok(())
             }
         };
@@ -318,8 +317,16 @@ impl World {
     }
 
     fn crash(&mut self, plan: CrashPlan) {
-        let image = self.directory.crash(plan);
+        let mut image = self.directory.crash(plan);
         self.forget_open(Fate::Aborted);
+        // Now and then the next process dies, too, while it recovers on a disk that fails.
+        if let CrashPlan::Random(seed) = plan
+            && seed % 3 == 0
+        {
+            image.set_faults(Failing::by_number(seed / 3).faults());
+            std::mem::forget(EmbeddedLog::open_in(Arc::new(image.clone()), config()));
+            image = image.crash(CrashPlan::Random(seed / 3));
+        }
         self.reopen(image);
     }
 
@@ -412,7 +419,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(400), max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(1_200), max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn transactions_are_all_or_nothing_whatever_happens(ops in prop::collection::vec(op(), 1..120)) {

@@ -241,7 +241,7 @@ impl Partition {
         format!("{}/{:020}.{extension}{suffix}", self.directory_name, base.value())
     }
 
-    fn sync_names(&self) -> Result<()> {
+    pub(super) fn sync_names(&self) -> Result<()> {
         self.shared.directory.sync_dir(&self.directory_name).map_err(|error| self.cannot("sync", error))
     }
 

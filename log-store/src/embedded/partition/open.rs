@@ -126,6 +126,11 @@ impl Partition {
                 cut = Some((0, format!("offsets {end} to {} are missing", segment.base)));
                 break;
             }
+            // The segment before could only go on where this one was gone: a power cut has brought its name back.
+            if segment.base < end && kept > first {
+                cut = Some((0, format!("a segment begins at {}, but the one before it ends at {end}", segment.base)));
+                break;
+            }
             let known_good = known_good.max(segment.base);
             let gapless_from = if self.known.is_checkpointed { known_good } else { recovery::GAPS_ANYWHERE };
             let recovered = segment.recover(directory, known_good, gapless_from, interval, |_, _| Ok(()));
@@ -147,6 +152,10 @@ impl Partition {
                 tracing::warn!(partition = %self.id, %end, dropped_bytes, %reason, "cut off the end of the log, which was never synced");
             }
             self.remove_segments(&dropped)?;
+            if !dropped.is_empty() {
+                // Before anything is written in their place: their names must not come back.
+                self.sync_names()?;
+            }
         }
         for sealed in segments.iter_mut().rev().skip(1).take(kept.saturating_sub(first + 1)) {
             sealed.seal(directory)?;
