@@ -317,7 +317,7 @@ mod tests {
         let groups = [CopartitionGroup { topics: vec![topic("t")] }];
         let unit = |number| TopicPartition::new(topic("t"), number);
         let previous = [BTreeSet::from([unit(0)]), BTreeSet::from([unit(1)]), BTreeSet::new()];
-        for (has_copy, expected) in [(0, [2, 1, 1]), (1, [1, 2, 1]), (2, [1, 1, 2])] {
+        for (has_copy, expected) in [(0, [2, 1, 1]), (1, [1, 2, 1]), (2, [2, 1, 1])] {
             let copy = [unit(2)];
             let wishes: Vec<Wish<'_>> = ["a", "b", "c"]
                 .into_iter()
