@@ -84,3 +84,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// What the compiler promises: programs that must not compile, each beside one that must.
+#[cfg(doctest)]
+#[doc = include_str!("promises.md")]
+struct Promises;

@@ -74,6 +74,11 @@ pub trait Serde<T>: Send + Sync + 'static {
 pub type SharedSerde<T> = Arc<dyn Serde<T>>;
 
 /// A type that can be a key or a value of a topic, with the serde it has unless another is given.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key or a value: it has no serde",
+    label = "this type has no serde",
+    note = "one line gives it one: `impl Data for {Self} {{ type Serde = Json; }}`, or `Postcard`, `Bincode`, one of your own"
+)]
 pub trait Data: Clone + Send + Sync + 'static {
     /// The serde used when none is given.
     type Serde: Serde<Self> + Default;

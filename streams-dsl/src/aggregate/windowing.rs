@@ -10,6 +10,10 @@ use crate::window::{SessionWindows, SlidingWindows, TimeWindows, UnlimitedWindow
 
 /// Windows that a grouped stream can be cut into: [`TimeWindows`], [`UnlimitedWindows`], [`SlidingWindows`] and
 /// [`SessionWindows`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cut groups into windows",
+    note = "`TimeWindows`, `SlidingWindows`, `SessionWindows` and `UnlimitedWindows` can; `JoinWindows` bound joins of streams"
+)]
 pub trait Windows: sealed::Sealed {
     /// A grouped stream in these windows.
     type Windowed<K: Data, V: Data>;
