@@ -1,6 +1,9 @@
 //! What lies in the data folder of a program that does not run: its topics are written and read here.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use log_store::{
     RecordView, TopicName, TopicPartition,
@@ -22,6 +25,12 @@ pub(crate) fn partition(topic: &str) -> TopicPartition {
     TopicPartition::new(TopicName::new(topic).unwrap(), 0)
 }
 
+/// The time: topics that are kept for a week delete what is older.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
 /// Makes topics of one partition.
 pub(crate) fn create(data: &Path, topics: &[&str]) {
     let log = log(data);
@@ -39,8 +48,9 @@ pub(crate) fn append<'a>(
     let log = log(data);
     let mut producer = log.producer(&ProducerConfig::default()).unwrap();
     let handle = producer.open(&partition(topic)).unwrap();
+    let now = now_ms();
     for (number, (key, value)) in records.into_iter().enumerate() {
-        let record = RecordView::new(1_000 + number as i64, key.map(str::as_bytes), value.map(str::as_bytes));
+        let record = RecordView::new(now, key.map(str::as_bytes), value.map(str::as_bytes));
         producer.send(handle, record).unwrap();
         if number % FLUSH_RECORDS == 0 {
             producer.flush().unwrap();

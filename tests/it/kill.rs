@@ -5,15 +5,13 @@
 
 use std::{fs, path::Path, thread, time::Duration};
 
-use log_store::{
-    RecordView, TopicName, TopicPartition,
-    client::{LogClient, ProducerConfig},
-    embedded::{EmbeddedLog, LogConfig},
-};
 use streams_tests::{Counts, count_words};
 use tempfile::TempDir;
 
-use crate::word_count::{file, run, text_of, word_count};
+use crate::{
+    data,
+    word_count::{file, run, text_of, word_count},
+};
 
 const ROUNDS: u64 = 50;
 
@@ -53,19 +51,9 @@ fn kill_again_and_again(guarantee: &str) -> (Counts, Counts) {
 
 /// Puts the lines into their topic; the text that they are.
 fn fill(data: &Path) -> String {
-    let log = EmbeddedLog::open(data.join("log"), LogConfig::default()).unwrap();
-    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
-    let lines = producer.open(&TopicPartition::new(TopicName::new("lines").unwrap(), 0)).unwrap();
-    let mut text = String::new();
-    for number in 0..LINES {
-        let line = format!("the {} of {} words and number {number}", number % 7, number % 1_009);
-        producer.send(lines, RecordView::new(1_000 + number as i64, None, Some(line.as_bytes()))).unwrap();
-        text.push_str(&line);
-        text.push('\n');
-    }
-    producer.flush().unwrap();
-    drop(producer);
-    log.close().unwrap();
+    let line = |number: u64| format!("the {} of {} words and number {number}\n", number % 7, number % 1_009);
+    let text: String = (0..LINES).map(line).collect();
+    data::append(data, "lines", text.lines().map(|line| (None, Some(line))));
     text
 }
 

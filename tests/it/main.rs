@@ -5,6 +5,7 @@
 mod bad_input;
 mod data;
 mod examples;
+mod faults;
 mod fraud_detection;
 mod interrupt;
 mod kill;

@@ -154,10 +154,15 @@ impl Waiting {
         self.child.wait().expect("it runs")
     }
 
-    /// Ends its input, and waits until it has counted all of it.
-    pub(crate) fn end(mut self) {
+    /// Ends its input, and waits for its end, however that is.
+    pub(crate) fn finish(mut self) -> ExitStatus {
         drop(self.child.stdin.take());
-        let status = self.child.wait().expect("it runs");
+        self.child.wait().expect("it runs")
+    }
+
+    /// Ends its input, and waits until it has counted all of it.
+    pub(crate) fn end(self) {
+        let status = self.finish();
         assert!(status.success(), "{status}");
     }
 }

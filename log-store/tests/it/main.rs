@@ -5,6 +5,7 @@
 mod cleaning;
 mod crash;
 mod disk;
+mod faults;
 mod groups;
 mod kill;
 mod log;

@@ -51,7 +51,6 @@ impl StreamsConfigBuilder {
                 default_timestamp_extractor: DefaultTimestampExtractor::default(),
                 handlers: Handlers::default(),
                 dead_letter_topic: None,
-                application_server: None,
                 topic_settings: BTreeMap::new(),
                 client_settings: BTreeMap::new(),
             },
@@ -219,13 +218,6 @@ impl StreamsConfigBuilder {
         self
     }
 
-    /// `host:port` under which other instances reach this one's queries. Default: none.
-    #[must_use]
-    pub fn application_server(mut self, address: impl Into<String>) -> Self {
-        self.config.application_server = Some(address.into());
-        self
-    }
-
     /// A setting of internal topics under Kafka's name, over the one that the engine chooses.
     #[must_use]
     pub fn topic_setting(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -270,11 +262,6 @@ impl StreamsConfigBuilder {
             && let Err(error) = TopicName::new(topic)
         {
             problems.push(format!("errors.dead.letter.queue.topic.name: {error}"));
-        }
-        if let Some(address) = &config.application_server
-            && !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-        {
-            problems.push(format!("application.server is {address:?}; it must be host:port"));
         }
         if problems.is_empty() { Ok(config) } else { Err(Error::Config(problems.join("; "))) }
     }

@@ -70,8 +70,6 @@ pub struct StreamsConfig {
     pub handlers: Handlers,
     /// `errors.dead.letter.queue.topic.name`: takes records that could not be read, processed or written. Default: none.
     pub dead_letter_topic: Option<String>,
-    /// `application.server`: where other instances reach this one. Default: none.
-    pub application_server: Option<String>,
     /// Settings of internal topics (`topic.` in properties), over those that the engine chooses.
     pub topic_settings: BTreeMap<String, String>,
     /// Settings of the clients under Kafka's names, for a log that takes them (`bootstrap.servers`, `producer.linger.ms`, …).

@@ -33,10 +33,7 @@ const KNOWN: &[(&str, Use)] = &[
     ("allow.os.group.write.access", Pointless("the umask decides")),
     // The builder has it from the start.
     ("application.id", Set(|builder, _| Ok(builder))),
-    (
-        "application.server",
-        Set(|builder, text| Ok(if text.is_empty() { builder } else { builder.application_server(text) })),
-    ),
+    ("application.server", Pointless("instances do not answer each other's queries")),
     ("bootstrap.servers", Client),
     ("buffered.records.per.partition", Pointless("buffers are bounded in bytes")),
     ("built.in.metrics.version", Pointless(METRICS)),

@@ -62,7 +62,6 @@ fn what_cannot_be_is_refused_with_the_reason() {
     check_refused(&[("num.stream.threads", "0")], &["num.stream.threads is 0", "between 1 and"]);
     check_refused(&[("commit.interval.ms", "-5")], &["commit.interval.ms is \"-5\"", "milliseconds"]);
     check_refused(&[("processing.guarantee", "exactly_once")], &["at_least_once or exactly_once_v2"]);
-    check_refused(&[("application.server", "nowhere")], &["host:port"]);
     check_refused(&[("default.timestamp.extractor", "com.mine.Extractor")], &["com.mine.Extractor", "sources"]);
     check_refused(&[("errors.dead.letter.queue.topic.name", "a b")], &["errors.dead.letter.queue.topic.name"]);
 }

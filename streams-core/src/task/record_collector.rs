@@ -156,7 +156,24 @@ pub(crate) struct ChangelogWriter<'a> {
 impl ChangelogSink for ChangelogWriter<'_> {
     #[inline]
     fn log(&mut self, key: &[u8], value: Option<&[u8]>, timestamp: i64, headers: HeadersView<'_>) -> Result<()> {
-        Ok(self.producer.send(self.handle, RecordView { timestamp, key: Some(key), value, headers })?)
+        let sent = self.producer.send(self.handle, RecordView { timestamp, key: Some(key), value, headers });
+        sent.map_err(|error| refused_change(error, key))
+    }
+}
+
+/// A change that the changelog cannot take is a value that is too large: whoever mends it must know whose.
+#[cold]
+fn refused_change(error: log_store::Error, key: &[u8]) -> Error {
+    /// Bytes of a key that are shown.
+    const SHOWN: usize = 200;
+    match error {
+        log_store::Error::Invalid(reason) => {
+            let shown = key[..key.len().min(SHOWN)].escape_ascii();
+            Error::Log(log_store::Error::Invalid(format!(
+                "the changelog refuses the state of key \"{shown}\": {reason}"
+            )))
+        }
+        other => other.into(),
     }
 }
 
@@ -196,5 +213,17 @@ impl Producer for NoProducer {
     }
     fn abort(&mut self) -> log_store::Result<()> {
         Self::refuse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_30_a_change_that_the_changelog_refuses_is_named_by_its_key() {
+        let mut writer = ChangelogWriter { producer: &mut NoProducer, handle: PartitionHandle(0) };
+        let refused = writer.log(b"alice\xff", Some(b"much"), 1, HeadersView::EMPTY).unwrap_err().to_string();
+        assert!(refused.contains(r#"key "alice\xff""#) && refused.contains("outside its thread"), "{refused}");
     }
 }

@@ -86,6 +86,16 @@ fn a_null_value_where_the_type_has_none_is_named() {
 }
 
 #[test]
+fn fault_26_a_bad_record_at_the_end_is_passed_over_for_good() {
+    let (_folder, data) = with_records(&[GOOD, (None, Some("x"))]);
+    let mut forgiving = counter(&data, "words", "counts");
+    forgiving.env("FORGIVE", "1");
+    check_counts(forgiving, &data, &[("a", 1)]);
+    // Its offset is committed: a program that forgives nothing does not meet it again.
+    check_counts(counter(&data, "words", "counts"), &data, &[("a", 1)]);
+}
+
+#[test]
 fn an_unknown_topic_is_named_and_nothing_is_made() {
     let (_folder, data) = with_records(&[GOOD]);
     check_fails(counter(&data, "wrods", "counts"), &["source topic wrods", "does not exist", "create it"]);

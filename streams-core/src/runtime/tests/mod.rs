@@ -4,6 +4,7 @@ mod counting;
 mod failing;
 mod faulty_log;
 mod global;
+mod missing_topics;
 mod rebalancing;
 mod rebuilding;
 mod running;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,7 @@ use super::{
 use crate::{
     ProcessingGuarantee::AtLeastOnce,
     runtime::{Metric, State, StreamThreadState},
+    time::ManualClock,
 };
 
 fn counts(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -159,6 +163,42 @@ fn a_paused_application_processes_nothing_and_goes_on_when_resumed() {
     streams.resume();
     world.wait_until_consumed();
     assert_eq!(streams.metric(Metric::ProcessTotal), 1);
+}
+
+#[test]
+fn fault_23_a_wall_clock_that_jumps_stops_nothing() {
+    const HOUR_MS: i64 = 3_600_000;
+    for guarantee in GUARANTEES {
+        let world = World::new(1);
+        let now = 1_700_000_000_000;
+        let clock = Arc::new(ManualClock::new(now));
+        let config = world.config(guarantee).build().unwrap();
+        let client = Arc::clone(&world.client);
+        let streams =
+            super::super::Streams::with_clock(world.topology(), config, client, Arc::clone(&clock) as _).unwrap();
+        streams.start().unwrap();
+        streams.wait_for(State::Running, WAIT).unwrap();
+        std::thread::scope(|scope| {
+            let is_done = Arc::new(AtomicBool::new(false));
+            let (ticking, until) = (Arc::clone(&clock), Arc::clone(&is_done));
+            // Time goes on; only its name jumps.
+            scope.spawn(move || {
+                let began = Instant::now();
+                while !until.load(Ordering::Relaxed) && began.elapsed() < WAIT * 5 {
+                    ticking.advance(Duration::from_millis(5));
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            for wall_clock_ms in [now, now + HOUR_MS, now - HOUR_MS, now] {
+                clock.set_wall_clock(wall_clock_ms);
+                world.say(&["a"]);
+                world.wait_until_consumed();
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+        assert!(streams.close(WAIT));
+        assert_eq!(world.last_counts("counts")["a"], 4, "{guarantee:?}");
+    }
 }
 
 #[test]

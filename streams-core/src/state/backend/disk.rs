@@ -5,7 +5,7 @@
 //! the first row is written, and opened when they are there.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -93,6 +93,11 @@ impl TaskFiles {
             fs::remove_file(&note).map_err(|error| self.error("", "remove the note of damage of", &error))?;
             return Ok(None);
         }
+        if is_unfinished(&path).map_err(|error| self.error("", "list", &error))? {
+            // A kill while the database was made: there never was anything in it.
+            fs::remove_dir_all(&path).map_err(|error| self.error("", "remove the beginnings of", &error))?;
+            return Ok(None);
+        }
         let options = options::database_options(&self.budget);
         let opened = Database::list_cf(&options, &path).and_then(|families| self.open(&families));
         match opened {
@@ -153,6 +158,20 @@ impl TaskFiles {
         let reason = format!("cannot {verb} its files: {error}");
         Error::Store { store: store.to_owned(), directory: self.directory.join(DATABASE), reason }
     }
+}
+
+/// True if the making of the database at `path` was interrupted: RocksDB names the one that counts in the file `CURRENT`,
+/// last of all, and from then on replaces it as a whole. Tables without it are another matter: that is damage.
+fn is_unfinished(path: &Path) -> io::Result<bool> {
+    if path.join("CURRENT").exists() {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(path)? {
+        if entry?.path().extension().is_some_and(|extension| extension == "sst") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// True if the files are not what they should be; false if they could not be reached.

@@ -73,6 +73,20 @@ fn a_missing_or_garbled_manifest_is_found_at_the_start_and_the_store_rebuilt() {
 }
 
 #[test]
+fn a_database_whose_making_was_interrupted_is_made_anew_and_is_no_damage() {
+    let mut stage = stopped();
+    // As a kill leaves it that comes before the file which names the database.
+    for file in files(&stage, "", "") {
+        if !file.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    stage.open();
+    is_rebuilt(&mut stage);
+    assert_eq!(damaged_copies(&stage), 0);
+}
+
+#[test]
 fn rows_that_rot_are_found_when_they_are_read_and_the_store_is_rebuilt_at_the_next_start() {
     let mut stage = stopped();
     for file in files(&stage, ".sst", "") {
