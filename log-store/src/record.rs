@@ -25,6 +25,7 @@ pub struct Headers(Option<Arc<Vec<Header>>>);
 impl Headers {
     /// No headers.
     #[must_use]
+    #[inline]
     pub const fn new() -> Self {
         Headers(None)
     }
@@ -49,6 +50,7 @@ impl Headers {
 
     /// All of them, in order.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[Header] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
@@ -119,6 +121,7 @@ impl<'a> HeadersView<'a> {
     /// Copies them out. Encoded headers were checked when the record was read; what is malformed all the same ends
     /// the list.
     #[must_use]
+    #[inline]
     pub fn to_headers(&self) -> Headers {
         match *self {
             HeadersView::Listed(list) => list.iter().cloned().collect(),
@@ -135,6 +138,7 @@ fn decode_header(bytes: &mut &[u8]) -> Option<Header> {
 }
 
 impl<'a> From<&'a Headers> for HeadersView<'a> {
+    #[inline]
     fn from(headers: &'a Headers) -> Self {
         HeadersView::Listed(headers.as_slice())
     }

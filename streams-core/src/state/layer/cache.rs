@@ -82,6 +82,12 @@ impl<G: Group> Cache<G> {
         Some(number)
     }
 
+    /// Fetches slots that will be wanted soon into the processor's cache: looked at together, the waits for memory overlap.
+    #[inline]
+    pub(crate) fn touch(&self, slots: impl Iterator<Item = u32>) {
+        std::hint::black_box(slots.fold(0, |sum: u32, number| sum ^ self.slot(number).hash));
+    }
+
     /// Adds a group under a key that is not there yet.
     pub(crate) fn insert(&mut self, hash: u32, key: &[u8], group: G) -> u32 {
         let key = KeyBytes::new(key);

@@ -176,6 +176,12 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         Some(HeldBack { dirty, old: held.old.take(), headers: std::mem::take(&mut held.headers), is_first, last_write })
     }
 
+    /// Slots of those that will be taken next.
+    pub(crate) fn next_held(&self) -> impl Iterator<Item = u32> {
+        let next = self.taking.get(self.taken..).unwrap_or_default().iter();
+        next.map(|(_, place)| self.dirty[self.held[*place as usize].dirty as usize].slot)
+    }
+
     fn forget_held(&mut self) {
         self.held.clear();
         self.taking.clear();

@@ -4,7 +4,7 @@
 
 use log_store::Offset;
 
-use super::RowStore;
+use super::{AHEAD, RowStore};
 use crate::{
     Result,
     serde::Encoded,
@@ -52,7 +52,10 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         let mut rows = std::mem::take(&mut self.restoring);
         let unflushed = std::mem::take(&mut self.writes.unflushed);
         let mut grown = 0;
-        for (slot, sub) in &unflushed {
+        for (index, (slot, sub)) in unflushed.iter().enumerate() {
+            if index % AHEAD == 0 {
+                self.cache.touch(unflushed[index..].iter().take(AHEAD).map(|(slot, _)| *slot));
+            }
             grown += self.push_row(&mut rows, *slot, *sub)?;
             if rows.len_bytes() >= APPLY_BYTES {
                 // Without the position: until the last piece is there, a restart replays all of them.

@@ -19,6 +19,9 @@ use crate::{
     state::{ChangelogSink, Update, backend::Backend},
 };
 
+/// So many rows that are next in turn are fetched into the processor's cache at a time.
+const AHEAD: usize = 16;
+
 /// Slots that the clock's hand looks at for each new group while memory is short.
 const LOOKS: u32 = 8;
 
@@ -286,9 +289,14 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         name: impl Fn(&[u8], F::Sub) -> Result<T, SerdeError>,
     ) -> Result<Vec<Update<T, F::Value>>> {
         let mut updates = Vec::new();
+        let mut looked = 0;
         while updates.len() < max
             && let Some(HeldBack { dirty, old, headers, is_first, .. }) = self.writes.take_held()
         {
+            if looked % AHEAD == 0 {
+                self.cache.touch(self.writes.next_held().take(AHEAD));
+            }
+            looked += 1;
             let Dirty { slot, sub, timestamp, .. } = self.writes.dirty[dirty as usize];
             let (key, group) = self.cache.entry(slot);
             let new = group.row(sub).and_then(|row| row.value.clone());
@@ -351,6 +359,9 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         }
         let mut grown = 0;
         for index in 0..self.writes.dirty.len() {
+            if index % AHEAD == 0 {
+                self.cache.touch(self.writes.dirty[index..].iter().take(AHEAD).map(|dirty| dirty.slot));
+            }
             let Dirty { slot, sub, is_logged, timestamp, .. } = self.writes.dirty[index];
             if !is_logged {
                 continue;
