@@ -109,13 +109,13 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
         let horizon = self.rows.format().horizon();
         let rows = &self.rows.group(slot).rows;
         let before = rows.partition_point(|(from, _)| *from <= timestamp);
-        let Some((from, row)) = before.checked_sub(1).map(|at| &rows[at]) else { return Ok(None) };
-        let Some(version) = &row.value else { return Ok(None) };
+        let there = rows[..before].iter().rev().find_map(|(from, row)| Some((*from, row.value.as_ref()?)));
+        let Some((from, version)) = there else { return Ok(None) };
         if version.valid_to.is_some() && timestamp < horizon {
             return Ok(None);
         }
         let valid_to = version.valid_to;
-        Ok(version.value.as_ref().map(|value| VersionedRecord { value, timestamp: *from, valid_to }))
+        Ok(version.value.as_ref().map(|value| VersionedRecord { value, timestamp: from, valid_to }))
     }
 
     /// The versions of `key` that were valid at some time from `from` to `to`, both included, in the order of time. Times
@@ -195,33 +195,42 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
         self.rows.format_mut().advance(timestamp);
         let slot = self.rows.find_or_load(&self.key)?;
         self.drop_expired(slot);
-        let rows = &self.rows.group(slot).rows;
-        let at = rows.partition_point(|(from, _)| *from < timestamp);
-        let (valid_to, before) = match rows.get(at) {
-            Some((from, row)) if *from == timestamp => (row.value.as_ref().and_then(|version| version.valid_to), None),
-            next => (next.map(|(from, _)| *from), at.checked_sub(1).map(|before| rows[before].0)),
-        };
-        let put = |row: &mut Option<Version<V>>| {
+        let around = Around::of(&self.rows.group(slot).rows, timestamp);
+        let valid_to = around.next.map(|(from, _)| from);
+        let is_marked = around.marks(value.is_some());
+        // A deletion of the latest version at its own time, of which history does not know, leaves no trace in Kafka
+        // Streams: an older version that comes then is the latest.
+        let is_traceless = value.is_none() && !is_marked;
+        self.change(slot, timestamp, Change { is_restored, is_logged: true }, |row| {
             let stored_in = row.as_ref().and_then(|version| version.stored_in);
-            *row = Some(Version { value, valid_to, stored_in });
-        };
-        let end_before = |row: &mut Option<Version<V>>| {
-            if let Some(version) = row {
-                version.valid_to = Some(timestamp);
-            }
-        };
-        if is_restored {
-            self.rows.write_restored(slot, timestamp, put);
-            if let Some(before) = before {
-                self.rows.write_restored(slot, before, end_before);
-            }
-        } else {
-            self.rows.write(slot, timestamp, put);
-            if let Some(before) = before {
-                self.rows.write_unlogged(slot, before, end_before);
-            }
+            *row = (!is_traceless).then_some(Version { value, valid_to, is_marked, stored_in });
+        });
+        let implied = Change { is_restored, is_logged: false };
+        if let Some(before) = around.before
+            && (around.same.is_none() || is_traceless)
+        {
+            self.change(slot, before, implied, |row| {
+                if let Some(version) = row {
+                    version.valid_to = (!is_traceless).then_some(timestamp);
+                }
+            });
+        }
+        if let Some((next, false)) = around.next {
+            self.change(slot, next, implied, |row| {
+                if let Some(version) = row {
+                    version.is_marked = true;
+                }
+            });
         }
         Ok(valid_to.map_or(VersionedPut::Latest, VersionedPut::ValidTo))
+    }
+
+    fn change(&mut self, slot: u32, from: i64, how: Change, change: impl FnOnce(&mut Option<Version<V>>)) {
+        match how {
+            Change { is_restored: true, .. } => self.rows.write_restored(slot, from, change),
+            Change { is_logged: true, .. } => self.rows.write(slot, from, change),
+            _ => self.rows.write_unlogged(slot, from, change),
+        }
     }
 
     /// Drops versions that nobody can ask for any more. They are the first ones.
@@ -258,6 +267,54 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     }
 }
 
+/// Why a row changes.
+#[derive(Clone, Copy)]
+struct Change {
+    is_restored: bool,
+    is_logged: bool,
+}
+
+/// What lies around the place of a put.
+struct Around {
+    /// Where the version before begins, if the put ends it.
+    before: Option<i64>,
+    /// Its version is no deletion.
+    before_has_value: bool,
+    /// The version at the put's own time: whether it is marked.
+    same: Option<bool>,
+    /// The version after: where it begins, and whether it is marked.
+    next: Option<(i64, bool)>,
+}
+
+impl Around {
+    fn of<V>(rows: &[(i64, Row<Version<V>>)], timestamp: i64) -> Self {
+        let at = rows.partition_point(|(from, _)| *from < timestamp);
+        // Rows without a version are known to be absent.
+        let there = |(from, row): &'_ (i64, Row<Version<V>>)| {
+            row.value.as_ref().map(|version| (*from, version.value.is_some(), version.is_marked))
+        };
+        let before = rows[..at].iter().rev().find_map(there);
+        let mut after = rows[at..].iter().filter_map(there).peekable();
+        let same = after.next_if(|(from, ..)| *from == timestamp);
+        Around {
+            before: before.map(|(from, ..)| from),
+            before_has_value: before.is_some_and(|(_, has_value, _)| has_value),
+            same: same.map(|(_, _, is_marked)| is_marked),
+            next: after.next().map(|(from, _, is_marked)| (from, is_marked)),
+        }
+    }
+
+    /// True if history knows of the put's time, because some version ends there: one that the put ends, a deletion that
+    /// is put when there is no value, or an older version that came later.
+    fn marks(&self, has_value: bool) -> bool {
+        match (self.next, self.same) {
+            (Some(_), _) => true,
+            (None, Some(is_marked)) => is_marked,
+            (None, None) => self.before_has_value || !has_value,
+        }
+    }
+}
+
 /// One version in memory.
 #[derive(Clone)]
 pub(super) struct Version<V> {
@@ -265,6 +322,8 @@ pub(super) struct Version<V> {
     value: Option<V>,
     /// Where the next version begins.
     valid_to: Option<i64>,
+    /// History knows of the time at which it begins. Matters for the latest version only; a deletion is always marked.
+    is_marked: bool,
     /// The segment in which the backend has it.
     stored_in: Option<i64>,
 }
@@ -276,7 +335,8 @@ const LATEST: i64 = i64::MAX;
 const TIME_KEY: &[u8] = &[META, b't'];
 
 /// The layout of versioned stores: a version lies in the segment of the time at which it ends. The row's key ends with
-/// the time at which it begins (8); its value is `end (8) | 1 | value`, or `end (8) | 0` for no value.
+/// the time at which it begins (8); its value is `end (8) | flags (1) | value`, without the value for a deletion. Flags: 1
+/// there is a value, 2 it is marked.
 pub(super) struct VersionedFormat<V> {
     codec: Box<dyn Codec<Version<V>>>,
     history_ms: i64,
@@ -284,29 +344,35 @@ pub(super) struct VersionedFormat<V> {
     segments: Segments,
 }
 
+/// Flags of a row.
+const HAS_VALUE: u8 = 1;
+const MARKED: u8 = 2;
+
 struct VersionCodec<V>(SharedSerde<V>);
 
 impl<V: 'static> Codec<Version<V>> for VersionCodec<V> {
     fn encode_row(&self, version: &Version<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
         out.extend_from_slice(&version.valid_to.unwrap_or(LATEST).to_be_bytes());
-        out.push(u8::from(version.value.is_some()));
+        let mark = if version.is_marked { MARKED } else { 0 };
+        out.push(mark | if version.value.is_some() { HAS_VALUE } else { 0 });
         if let Some(value) = &version.value
             && self.0.serialize(value, out)? == Encoded::Null
             && let Some(flag) = out.last_mut()
         {
             // A value that is written as null is none: the flag was the last byte.
-            *flag = 0;
+            *flag &= !HAS_VALUE;
         }
         Ok(Encoded::Bytes)
     }
 
     fn decode_row(&self, row: &[u8]) -> Result<Version<V>, SerdeError> {
-        let Some((end, [flag, value @ ..])) = row.split_first_chunk() else {
+        let Some((end, [flags, value @ ..])) = row.split_first_chunk() else {
             return Err(SerdeError::new(format!("a row of {} bytes is no version", row.len())));
         };
         let end = i64::from_be_bytes(*end);
-        let value = if *flag == 0 { None } else { Some(self.0.deserialize(Some(value))?) };
-        Ok(Version { value, valid_to: (end != LATEST).then_some(end), stored_in: None })
+        let value = if flags & HAS_VALUE == 0 { None } else { Some(self.0.deserialize(Some(value))?) };
+        let valid_to = (end != LATEST).then_some(end);
+        Ok(Version { value, valid_to, is_marked: flags & MARKED != 0, stored_in: None })
     }
 
     fn encode_log(&self, version: &Version<V>, out: &mut Vec<u8>) -> Result<Encoded, SerdeError> {
@@ -315,7 +381,7 @@ impl<V: 'static> Codec<Version<V>> for VersionCodec<V> {
 
     fn log_to_row(&self, value: &[u8], _record: &RecordView<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&LATEST.to_be_bytes());
-        out.push(1);
+        out.push(HAS_VALUE);
         out.extend_from_slice(value);
     }
 }

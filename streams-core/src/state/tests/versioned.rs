@@ -63,6 +63,9 @@ fn name(key: u8) -> String {
 #[derive(Clone, Default)]
 struct Model {
     versions: BTreeMap<(String, i64), Option<i64>>,
+    /// Of each key, the greatest time at which a version ended. What was deleted at the very time at which it began is
+    /// remembered by this alone.
+    ends: BTreeMap<String, i64>,
     stream_time: Option<i64>,
 }
 
@@ -76,6 +79,19 @@ impl Model {
             return VersionedPut::TooOld;
         }
         self.stream_time = self.stream_time.max(Some(timestamp));
+        let of_key = self.versions.range(..=(name(key), i64::MAX)).next_back();
+        let latest = of_key.filter(|((other, _), _)| *other == name(key)).map(|((_, from), value)| (*from, *value));
+        let end = self.ends.entry(name(key)).or_insert(-1);
+        match latest {
+            Some((from, Some(_))) if timestamp == from && value.is_none() && *end != from => {
+                self.versions.remove(&(name(key), from));
+                return VersionedPut::Latest;
+            }
+            Some((from, Some(_))) if timestamp > from => *end = timestamp,
+            Some((from, _)) if timestamp < from => *end = from.max(*end),
+            _ if value.is_none() => *end = timestamp.max(*end),
+            _ => {}
+        }
         self.versions.insert((name(key), timestamp), value);
         self.next(key, timestamp).map_or(VersionedPut::Latest, VersionedPut::ValidTo)
     }
@@ -162,7 +178,7 @@ fn check(ops: Vec<Op>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn every_version_is_found_for_as_long_as_history_is_retained(ops in vec(op(), 1..80)) {
@@ -206,6 +222,24 @@ fn a_put_that_comes_too_late_is_logged_and_counts_as_dropped() {
     assert_eq!(versions, [3, 1]);
     stage.commit();
     assert_eq!(stage.last_logged(), []);
+}
+
+#[test]
+fn a_deletion_at_the_time_of_its_value_is_forgotten_unless_a_version_ended_then() {
+    let mut stage = Stage::new(builder());
+    let key = "a".to_owned();
+    stage.store().put(&key, Some(1), 10).unwrap();
+    stage.store().put(&key, None, 10).unwrap();
+    assert_eq!(stage.store().put(&key, Some(2), 5).unwrap(), VersionedPut::Latest);
+    stage.store().put(&key, Some(3), 20).unwrap();
+    stage.store().put(&key, None, 20).unwrap();
+    stage.commit();
+    stage.store().flush().unwrap();
+    stage.restart();
+    assert_eq!(stage.store().put(&key, Some(4), 15).unwrap(), VersionedPut::ValidTo(20));
+    assert_eq!(stage.store().get(&key).unwrap(), None);
+    stage.commit();
+    assert_eq!(stage.last_logged().len(), 1);
 }
 
 #[test]
