@@ -16,20 +16,10 @@
 //! # Ok::<(), streams_core::Error>(())
 //! ```
 //!
-//! Operators come as `x` and, with a name, serdes or a store, as `x_with(.., options)`.
+//! Two chapters more: [time and windows](guide::time_and_windows), and
+//! [coming from Kafka Streams in Java](guide::coming_from_java).
 //!
-//! | on | operators |
-//! |---|---|
-//! | [`StreamsBuilder`] | `stream`, `table`, `global_table`, `add_state_store`, `build` |
-//! | [`KStream`], record by record | `filter`, `filter_not`, `map`, `map_values`, `flat_map`, `flat_map_values`, `select_key`, `peek`, `print`, `for_each`, `merge`, `split` |
-//! | [`KStream`], own processors | `process`, `process_values` |
-//! | [`KStream`], through topics | `to`, `to_extracted`, `repartition`, `to_table` |
-//! | [`KStream`], grouped | `group_by`, `group_by_key`; then `count`, `reduce`, `aggregate`, `cogroup`, `windowed_by` |
-//! | [`KStream`], joined | `join`, `left_join`, `outer_join` within [`JoinWindows`]; `join_table`, `left_join_table`; `join_global`, `left_join_global` |
-//! | [`KTable`] | `filter`, `filter_not`, `map_values`, `transform_values`, `suppress`, `suppress_until_window_closes`, `to_stream`, `to_stream_as` |
-//! | [`KTable`], grouped | `group_by`; then `count`, `reduce`, `aggregate` |
-//! | [`KTable`], joined | `join`, `left_join`, `outer_join`; `join_foreign_key`, `left_join_foreign_key` |
-//! | windows | [`TimeWindows`] (tumbling, hopping), [`SlidingWindows`], [`SessionWindows`], [`UnlimitedWindows`] |
+#![doc = include_str!("../docs/operators.md")]
 
 mod aggregate;
 mod buffer;
@@ -78,6 +68,15 @@ pub mod prelude {
         StoreType, StreamJoined, StreamsBuilder, Suppressed, TableJoined, TimeWindowedKStream, TimeWindows,
         TopologyConfig, UnlimitedWindows,
     };
+}
+
+/// Chapters to read.
+pub mod guide {
+    #[doc = include_str!("../docs/time_and_windows.md")]
+    pub mod time_and_windows {}
+
+    #[doc = include_str!("../docs/coming_from_java.md")]
+    pub mod coming_from_java {}
 }
 
 /// The README's programs, compiled and run.
