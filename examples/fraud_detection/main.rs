@@ -58,6 +58,8 @@ use transaction::Malformed;
 
 /// How often the program looks whether there is something to show, or nothing left to do.
 const TICK: Duration = Duration::from_millis(2);
+/// Each commit writes both models: more often would be work for nothing, less often would let alerts wait.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(20);
 const START_WAIT: Duration = Duration::from_secs(300);
 /// A clean close is a commit and a few files: more than this means that the disk hangs.
 const CLOSE_WAIT: Duration = Duration::from_secs(30);
@@ -112,6 +114,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         .processing_guarantee(args.guarantee.into())
         .num_stream_threads(usize::from(args.threads))
         .state_dir(data.join("state"))
+        .commit_interval(COMMIT_INTERVAL)
         .build()?;
     let streams = Streams::new(topology, config, SharedClient::clone(&client))?;
     streams.start()?;

@@ -155,10 +155,11 @@ impl Processor<i64, Case, i64, Decision> for PaymentScoring {
     }
 
     fn process(&mut self, record: Record<i64, Case>, ctx: &mut ProcessorContext<'_, i64, Decision>) -> ProcessResult {
-        match &record.value {
-            Case::Open(suspect, risk) => {
-                let mut features = suspect.features.clone();
-                terminal::add_features(&mut features, suspect, risk);
+        let Record { key, value, timestamp, headers } = record;
+        match value {
+            Case::Open(mut suspect, risk) => {
+                let mut features = std::mem::take(&mut suspect.features);
+                terminal::add_features(&mut features, &suspect, &risk);
                 let model = &self.learner.model;
                 let payment = &suspect.payment;
                 let mut decision = Decision {
@@ -178,7 +179,7 @@ impl Processor<i64, Case, i64, Decision> for PaymentScoring {
                     decision.reasons = reasons.into_iter().filter_map(|reason| in_words(reason, signals)).collect();
                 }
                 self.learner.remember(ctx, payment.id, features, decision.score)?;
-                ctx.forward(record.with_value(decision))
+                ctx.forward(Record { key, value: decision, timestamp, headers })
             }
             Case::Closed(finding) => {
                 let verdict = &finding.verdict;

@@ -55,21 +55,22 @@ pub(crate) fn fraud_detection(
     let verdicts: KStream<i64, Verdict> = events.flat_map_values(|_, event| event.verdict());
     events.flat_map_values(|_, event| event.malformed()).to(MALFORMED);
 
+    // Nothing stands below these tables but what reads them, so there is nothing for a cache to hold back.
     // What is known of each card. Payments reach the windows first, and then the scoring, which reads them.
     let profiles = verdicts.group_by_key().aggregate_with(
         Profile::default,
         |_, verdict, profile: Profile| profile.with(verdict),
-        Materialized::new("profiles"),
+        Materialized::new("profiles").with_caching_disabled(),
     );
     let by_card = payments.group_by_key();
     let _velocity = by_card.windowed_by(TimeWindows::of_size_and_grace(HOUR, DAY)).aggregate_with(
         Spending::default,
         |_, payment, spending: Spending| spending.with(payment.amount),
-        Materialized::new(VELOCITY).with_retention(9 * DAY),
+        Materialized::new(VELOCITY).with_caching_disabled().with_retention(9 * DAY),
     );
     let _bursts = by_card
         .windowed_by(SessionWindows::of_inactivity_gap_and_grace(PAUSE, DAY))
-        .count_with(Materialized::new(BURSTS).with_retention(2 * DAY));
+        .count_with(Materialized::new(BURSTS).with_caching_disabled().with_retention(2 * DAY));
     let scored_by_card = payments
         .left_join_table(&profiles, |_, payment, profile| CardEvent::Payment(payment.clone(), profile.cloned()))
         .merge(&verdicts.map_values(|_, verdict| CardEvent::Verdict(verdict)))
@@ -86,7 +87,7 @@ pub(crate) fn fraud_detection(
     let risks = findings.group_by_key().aggregate_with(
         Risk::default,
         |_, finding, risk: Risk| risk.with(finding),
-        Materialized::new("risks"),
+        Materialized::new("risks").with_caching_disabled(),
     );
     let decisions: KStream<i64, Decision> = suspects
         .left_join_table(&risks, |_, suspect, risk| Case::Open(suspect.clone(), risk.cloned().unwrap_or_default()))

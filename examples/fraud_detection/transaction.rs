@@ -79,8 +79,11 @@ impl Serde<Event> for Rows {
     }
 
     fn deserialize(&self, bytes: Option<&[u8]>) -> Result<Event, SerdeError> {
-        let row = String::from_utf8_lossy(bytes.unwrap_or_default());
-        Ok(Event::parse(&row).unwrap_or_else(|reason| Event::Malformed(Malformed { row: row.into_owned(), reason })))
+        let bytes = bytes.unwrap_or_default();
+        let parsed = std::str::from_utf8(bytes).map_err(|error| error.to_string()).and_then(Event::parse);
+        Ok(parsed.unwrap_or_else(|reason| {
+            Event::Malformed(Malformed { row: String::from_utf8_lossy(bytes).into_owned(), reason })
+        }))
     }
 }
 
@@ -99,11 +102,15 @@ impl Event {
     pub(crate) fn parse(row: &str) -> Result<Event, String> {
         let mut fields = [""; PAYMENT_COLUMNS];
         let mut found = 0;
-        for field in row.split(',') {
-            if let Some(place) = fields.get_mut(found) {
-                *place = field;
+        let mut start = 0;
+        // A comma is one byte, and never part of another character.
+        for (at, byte) in row.bytes().chain([b',']).enumerate() {
+            if byte == b',' {
+                if let Some(place) = fields.get_mut(found) {
+                    *place = &row[start..at];
+                }
+                (start, found) = (at + 1, found + 1);
             }
-            found += 1;
         }
         match found {
             PAYMENT_COLUMNS => payment(&fields).map(Event::Payment),
@@ -165,8 +172,10 @@ fn verdict(fields: &Fields<'_>) -> Result<Verdict, String> {
 }
 
 fn number<T: std::str::FromStr>(fields: &Fields<'_>, at: usize) -> Result<T, String> {
-    let name = HEADER.split(',').nth(at).unwrap_or_default();
-    fields[at].parse().map_err(|_| format!("{name} {:?} is no number", fields[at]))
+    fields[at].parse().map_err(|_| {
+        let name = HEADER.split(',').nth(at).unwrap_or_default();
+        format!("{name} {:?} is no number", fields[at])
+    })
 }
 
 fn amount(fields: &Fields<'_>) -> Result<f32, String> {
