@@ -92,6 +92,26 @@ fn segments_beyond_the_size_go_and_the_log_begins_later() {
 }
 
 #[test]
+fn a_power_cut_while_old_segments_go_leaves_no_hole() {
+    for seed in 0..40 {
+        let directory = MemoryDirectory::new();
+        let log = open(&directory);
+        create(&log, "t", 1, &[("segment.bytes", "1024"), ("retention.bytes", "2500"), ("retention.ms", "-1")]);
+        let t = partition("t", 0);
+        let values: Vec<String> = (0..100).map(|number| format!("{number:0>90}")).collect();
+        produce(&log, &t, &values.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        // Some syncs go well, and with them what comes before the files are removed.
+        directory.set_faults(Faults { failing_sync: Some(seed % 5), ..Faults::default() });
+        let is_done = log.clean().is_ok();
+        let image = directory.crash(CrashPlan::Random(seed));
+        std::mem::forget(log);
+        let start = kept_from(&open(&image), &t, 100);
+        assert!(start == 0 || start > 70, "{start}");
+        assert!(!is_done || start > 70, "{start}");
+    }
+}
+
+#[test]
 fn everything_may_be_too_old_and_offsets_go_on() {
     let directory = MemoryDirectory::new();
     let log = open(&directory);

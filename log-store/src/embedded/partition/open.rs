@@ -29,6 +29,12 @@ pub(crate) struct Known {
 impl Partition {
     pub(super) fn open(&self) -> Result<Log> {
         let (mut segments, snapshots) = self.find_files()?;
+        // Segments before the log start were removed, and a power cut may have brought back some of them: the holes
+        // between them are no loss of what follows.
+        let start = self.known.log_start.unwrap_or_default();
+        let pairs = segments.iter().zip(segments.iter().skip(1));
+        let retired = pairs.take_while(|(_, next)| next.base <= start).count();
+        self.remove_segments(&segments.drain(..retired).collect::<Vec<_>>())?;
         let base = segments.first().map_or(Offset::ZERO, |segment| segment.base);
         // Without a checkpoint, a clean close says that there is an end, but not which.
         let has_known_end = self.known.is_clean && self.known.is_checkpointed;
