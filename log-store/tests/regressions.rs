@@ -5,11 +5,11 @@
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 
-use std::{fs, path::Path};
+use std::{fs, io::Read, path::Path};
 
 use log_store::{
     Offset, RecordView,
-    batch::{BatchBuilder, Compression, Marker, MarkerKind, ProducerStamp, header, marker},
+    batch::{self, BatchBuilder, Compression, Marker, MarkerKind, ProducerStamp, header, marker},
 };
 use proptest::{prelude::*, sample::Index};
 
@@ -31,6 +31,58 @@ fn what_was_found_once_is_not_found_again() {
             let bytes = fs::read(entry.expect("a readable directory").path()).expect("a readable file");
             target(&bytes);
         }
+    }
+}
+
+/// Batches that Kafka's own classes wrote, in all codecs.
+fn of_kafka() -> Vec<u8> {
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/formats/kafka-4.3.1/batches.log.gz");
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(fs::File::open(packed).expect("a fixture")).read_to_end(&mut bytes).expect("gzip");
+    bytes
+}
+
+/// Each mutation is of one batch or of the whole file: bytes changed, doubled, cut out, or numbers that claim too much.
+#[test]
+fn no_mutation_of_a_real_segment_is_more_than_an_error() {
+    let rounds = std::env::var("MUTATIONS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(400);
+    let whole = of_kafka();
+    let batches: Vec<&[u8]> = batch::batches(&whole).map(|found| found.expect("a whole batch").bytes).collect();
+    let mut seed = 0_u64;
+    let mut random = move |limit: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % limit
+    };
+    for _ in 0..rounds {
+        let mut bytes = batches[random(batches.len())].to_vec();
+        bytes.extend_from_slice(batches[random(batches.len())]);
+        for _ in 0..=random(3) {
+            // The headers are where numbers are.
+            let at = if random(2) == 0 { random(61) } else { random(bytes.len()) };
+            match random(5) {
+                0 => bytes[at] ^= 1 << random(8),
+                1 => bytes[at] = [0, 0x7f, 0x80, 0xff][random(4)],
+                2 => bytes.truncate(at.max(1)),
+                3 => _ = bytes.drain(at..(at + 1 + random(20)).min(bytes.len())),
+                _ => {
+                    let claim = [i32::MAX, i32::MIN, -1, 0, 1 << 30][random(5)].to_be_bytes();
+                    let end = (at + 4).min(bytes.len());
+                    bytes[at..end].copy_from_slice(&claim[..end - at]);
+                }
+            }
+            if bytes.len() < 62 {
+                break;
+            }
+        }
+        // What the checksum protects is reached only with a right one.
+        if random(2) == 0 && bytes.len() > 21 {
+            let first = usize::try_from(i32::from_be_bytes(bytes[8..12].try_into().expect("four bytes"))).unwrap_or(0);
+            let end = (12 + first).clamp(21, bytes.len());
+            let checksum = crc32c::crc32c(&bytes[21..end]);
+            bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+        }
+        fuzz::batch_decode(&bytes);
+        fuzz::segment_recover(&bytes);
     }
 }
 

@@ -9,7 +9,8 @@ use std::{
 use log_store::{
     Error, Offset, RecordView, TopicName,
     client::{
-        ConsumerConfig, Isolation, LogClient, NewTopic, OffsetReset, OffsetSpec, Polled, ProducerConfig, StartAt,
+        ConsumerConfig, CopartitionGroup, Isolation, LogClient, NewTopic, OffsetReset, OffsetSpec, Polled,
+        ProducerConfig, StartAt, Subscription,
     },
     embedded::{Durability, EmbeddedLog, LogConfig, storage::MemoryDirectory},
 };
@@ -288,4 +289,63 @@ fn a_closed_log_says_so() {
     producer.send(handle, RecordView::new(1, None, None)).unwrap();
     let error = producer.flush().unwrap_err().to_string();
     assert!(error.contains("the log was closed"), "{error}");
+}
+
+/// Peak of the memory that this process holds, in bytes; `None` where the system does not tell.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? << 10)
+}
+
+/// Not a test of its own: it needs a process to itself, so that nobody else's memory is counted.
+#[test]
+#[ignore = "run by the next test, in a process of its own"]
+fn producers_push_while_a_consumer_stands_still() {
+    const LIMIT: usize = 8 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let config = LogConfig { tail_bytes_max: LIMIT, unsynced_bytes_max: LIMIT as u64, ..LogConfig::default() };
+    let log = EmbeddedLog::open(directory.path(), config).unwrap();
+    create(&log, "t", 2, &[("segment.bytes", "67108864")]);
+    let mut consumer = log.consumer(&ConsumerConfig { group_id: "g".to_owned(), ..ConsumerConfig::default() }).unwrap();
+    let groups = vec![CopartitionGroup { topics: vec![TopicName::new("t").unwrap()] }];
+    consumer.subscribe(&Subscription { groups, ..Subscription::default() }).unwrap();
+    assert!(matches!(consumer.poll(Duration::from_secs(5)).unwrap(), Polled::Assigned(_)));
+    let value = vec![7; 1_000];
+    let push = |number: u32, records: u64| {
+        let mut producer = producer(&log);
+        let handle = producer.open(&partition("t", number)).unwrap();
+        for index in 0..records {
+            producer.send(handle, RecordView::new(index as i64, None, Some(&value))).unwrap();
+        }
+        producer.flush().unwrap();
+    };
+    push(0, 5_000);
+    let (Some(before), records) = (peak_memory(), 100_000) else { return };
+    std::thread::scope(|scope| {
+        scope.spawn(|| push(0, records));
+        scope.spawn(|| push(1, records));
+    });
+    let grown = peak_memory().unwrap() - before;
+    // 200 MB went by. The fresh batches, an open batch of each producer and what one append copies may be in memory.
+    assert!(grown < 4 * LIMIT as u64, "{grown} bytes more were held");
+    // Nothing was dropped for it.
+    let mut seen = 0;
+    while seen < 2 * records + 5_000 {
+        let Polled::Batch(batch) = consumer.poll(Duration::from_secs(5)).unwrap() else { panic!("{seen} came") };
+        let mut cursor = batch.cursor();
+        while cursor.advance().unwrap().is_some() {
+            seen += 1;
+        }
+    }
+}
+
+#[test]
+fn a_consumer_that_stands_still_costs_no_memory_beyond_the_limits() {
+    let name = "log::producers_push_while_a_consumer_stands_still";
+    let run =
+        std::process::Command::new(std::env::current_exe().unwrap()).args(["--exact", name, "--ignored"]).output();
+    let output = run.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

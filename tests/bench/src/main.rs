@@ -3,6 +3,7 @@
 //! The ordinary profile is the optimised one: `cargo run -p streams-bench -- word-count --json`.
 
 mod application;
+mod log;
 mod reads;
 mod restore;
 mod stateless;
@@ -35,6 +36,8 @@ enum Bench {
     Reads(reads::Options),
     /// A store without its files, from the changelog
     Restore(restore::Options),
+    /// The log alone: append, fetch, durable appends, look-ups by time, compaction
+    Log(log::Options),
 }
 
 /// What every benchmark can be told.
@@ -129,6 +132,7 @@ fn main() -> ExitCode {
         Bench::Stateless(options) => stateless::run(&options),
         Bench::Reads(options) => reads::run(&options),
         Bench::Restore(options) => restore::run(&options),
+        Bench::Log(options) => log::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
