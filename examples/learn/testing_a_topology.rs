@@ -65,8 +65,8 @@ mod tests {
     }
 
     #[test]
-    fn a_use_that_comes_late_joins_what_it_fills() {
-        check(&[0, 500, 250], &[3]);
+    fn a_use_that_is_told_late_counts_where_it_belongs() {
+        check(&[0, 290, 100], &[3]);
     }
 
     #[test]
