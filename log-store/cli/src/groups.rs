@@ -1,23 +1,32 @@
 //! `groups`: list, describe, reset offsets, delete.
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use log_store::{
-    Offset, TopicName, TopicPartition,
+    Error, Offset, TopicName, TopicPartition,
     client::{Admin, CommittedOffset, Isolation, LogClient, OffsetSpec},
+    embedded::{
+        inspect,
+        storage::{Directory, FileDirectory},
+    },
 };
 use serde_json::json;
 
 use crate::{
-    log::{Data, partitions, topic_name},
+    log::{Data, end_beside, partitions, topic_name},
     output::Output,
 };
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List groups that have committed offsets.
+    /// List groups that have committed offsets. Reads beside a process that has the log open, too.
+    #[command(after_help = "Example: logctl --data ./data groups list")]
     List,
-    /// Show where a group is in each partition, and how far it lags behind.
+    /// Show where a group is in each partition, and how far it lags behind. Reads beside a process that has the log
+    /// open, too.
+    #[command(after_help = "Example: logctl --data ./data --json groups describe billing | jq .lag")]
     Describe { group: String },
     /// Set the committed offsets of a group.
     #[command(after_help = "Example: logctl --data ./data groups reset-offsets billing --topic orders --to-earliest")]
@@ -69,7 +78,14 @@ struct To {
 
 pub(crate) fn run(command: &Command, data: &Data, out: &mut Output) -> anyhow::Result<()> {
     let directory = data.directory()?;
-    let log = data.open()?;
+    let log = match (data.open(), command) {
+        // What is committed can be read beside whoever has the log open.
+        (Err(error), Command::List | Command::Describe { .. }) if is_locked(&error) => {
+            eprintln!("logctl: {error:#}; this is what is committed, members are not known");
+            return run_beside(command, directory, out);
+        }
+        (log, _) => log?,
+    };
     let mut admin = log.admin()?;
     match command {
         Command::List => {
@@ -77,7 +93,14 @@ pub(crate) fn run(command: &Command, data: &Data, out: &mut Output) -> anyhow::R
                 out.result(format_args!("{group}"), || json!({"group": group}))?;
             }
         }
-        Command::Describe { group } => describe(&mut *admin, group, out)?,
+        Command::Describe { group } => {
+            known(&mut *admin, group)?;
+            for (partition, committed) in admin.group_offsets(group)? {
+                // Of a topic that was deleted, there is no end.
+                let end = admin.list_offset(&partition, OffsetSpec::Latest(Isolation::ReadUncommitted)).ok().flatten();
+                describe(group, &partition, &committed, end, out)?;
+            }
+        }
         Command::ResetOffsets(args) => {
             let partitions = partitions(&directory, &args.topic, &args.partition)?;
             reset(&mut *admin, args, partitions, out)?;
@@ -93,34 +116,60 @@ pub(crate) fn run(command: &Command, data: &Data, out: &mut Output) -> anyhow::R
 
 fn known(admin: &mut dyn Admin, group: &str) -> anyhow::Result<()> {
     if admin.describe_group(group)?.is_none() {
-        bail!("unknown group {group}; `groups list` shows all");
+        bail!(unknown(group));
     }
     Ok(())
 }
 
-fn describe(admin: &mut dyn Admin, group: &str, out: &mut Output) -> anyhow::Result<()> {
-    known(admin, group)?;
-    for (partition, committed) in admin.group_offsets(group)? {
-        // Of a topic that was deleted, there is no end.
-        let end = admin.list_offset(&partition, OffsetSpec::Latest(Isolation::ReadUncommitted)).ok().flatten();
-        let lag = end.map(|end| end.offsets_since(committed.offset));
-        let shown = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-        let line = format_args!(
-            "Group: {group} Topic: {} Partition: {} CurrentOffset: {} LogEndOffset: {} Lag: {}",
-            partition.topic,
-            partition.partition,
-            committed.offset,
-            shown(end.map(Offset::value)),
-            shown(lag)
-        );
-        out.result(line, || {
-            json!({
-                "group": group, "topic": partition.topic.as_str(), "partition": partition.partition,
-                "currentOffset": committed.offset.value(), "metadata": committed.metadata,
-                "logEndOffset": end.map(Offset::value), "lag": lag,
-            })
-        })?;
+/// `list` and `describe` of a log that somebody else has open.
+fn run_beside(command: &Command, directory: FileDirectory, out: &mut Output) -> anyhow::Result<()> {
+    let directory: Arc<dyn Directory> = Arc::new(directory);
+    let groups = inspect::group_offsets(&directory)?;
+    let Command::Describe { group } = command else {
+        for group in groups.keys() {
+            out.result(format_args!("{group}"), || json!({"group": group}))?;
+        }
+        return Ok(());
+    };
+    let offsets = groups.get(group).with_context(|| unknown(group))?;
+    for (partition, committed) in offsets {
+        describe(group, partition, committed, end_beside(&directory, partition)?, out)?;
     }
+    Ok(())
+}
+
+fn is_locked(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Locked { .. }))
+}
+
+fn unknown(group: &str) -> String {
+    format!("unknown group {group}; `groups list` shows all")
+}
+
+fn describe(
+    group: &str,
+    partition: &TopicPartition,
+    committed: &CommittedOffset,
+    end: Option<Offset>,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let lag = end.map(|end| end.offsets_since(committed.offset));
+    let shown = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+    let line = format_args!(
+        "Group: {group} Topic: {} Partition: {} CurrentOffset: {} LogEndOffset: {} Lag: {}",
+        partition.topic,
+        partition.partition,
+        committed.offset,
+        shown(end.map(Offset::value)),
+        shown(lag)
+    );
+    out.result(line, || {
+        json!({
+            "group": group, "topic": partition.topic.as_str(), "partition": partition.partition,
+            "currentOffset": committed.offset.value(), "metadata": committed.metadata,
+            "logEndOffset": end.map(Offset::value), "lag": lag,
+        })
+    })?;
     Ok(())
 }
 

@@ -1,14 +1,14 @@
 //! The log that the command line names.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
 use log_store::{
-    TopicName, TopicPartition,
-    client::TopicDescription,
+    Offset, TopicName, TopicPartition,
+    client::{Isolation, TopicDescription},
     embedded::{
         EmbeddedLog, LogConfig,
-        inspect::{self, Contents},
+        inspect::{self, Contents, PartitionReader},
         storage::{Directory, FileDirectory},
     },
 };
@@ -73,6 +73,16 @@ pub(crate) fn partitions(
     }
     let numbers = if asked.is_empty() { (0..count).collect() } else { asked.to_vec() };
     Ok(numbers.into_iter().map(|number| TopicPartition::new(name.clone(), number)).collect())
+}
+
+/// Where a partition ends, read beside whoever has the log open; `None` if there is none of that name.
+pub(crate) fn end_beside(directory: &Arc<dyn Directory>, id: &TopicPartition) -> anyhow::Result<Option<Offset>> {
+    if !topics(&**directory)?.iter().any(|topic| topic.name == id.topic && id.partition < topic.partitions) {
+        return Ok(None);
+    }
+    let mut reader = PartitionReader::new(Arc::clone(directory), id.clone(), Offset::ZERO, Isolation::ReadUncommitted)?;
+    while reader.next_batch()?.is_some() {}
+    Ok(Some(reader.position()))
 }
 
 /// A topic's name, for clap.

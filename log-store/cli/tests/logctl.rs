@@ -221,6 +221,51 @@ fn groups_are_listed_described_reset_and_deleted() {
 }
 
 #[test]
+fn a_group_goes_on_where_it_was() {
+    let log = Log::with_clicks();
+    log.run_with("produce clicks --partition 0", "1\n2\n3\n4\n5\n").success();
+    let consume = "consume clicks --group billing";
+    assert_eq!(log.out(&format!("{consume} --max-messages 2")), "1\n2\n");
+    assert_eq!(log.out(&format!("{consume} --max-messages 1 --print offset,value")), "2\t3\n");
+    assert_eq!(log.json("groups describe billing")[0]["currentOffset"], 3);
+    assert_eq!(log.out(consume), "4\n5\n");
+    assert_eq!(log.out(consume), "");
+    log.run(&format!("{consume} --from-beginning")).code(2);
+    log.run("consume nothing --group billing").code(1).stderr(predicate::str::contains("unknown topic"));
+}
+
+#[test]
+fn a_pattern_names_many_topics() {
+    let log = Log::with_clicks();
+    for topic in ["logs.eu", "logs.us", "xlogs.eu"] {
+        log.run(&format!("topics create {topic}")).success();
+        log.run_with(&format!("produce {topic}"), &format!("{topic}\n")).success();
+    }
+    assert_eq!(log.out(r"consume logs\..* --pattern"), "logs.eu\nlogs.us\n");
+    assert_eq!(log.out(r"consume logs\..* --pattern --group g").lines().count(), 2);
+    assert_eq!(log.out(r"consume logs\..* --pattern --group g"), "");
+    log.run("consume logs( --pattern").code(1).stderr(predicate::str::contains("no regular expression"));
+}
+
+#[test]
+fn groups_of_a_log_that_is_open_are_shown_and_not_changed() {
+    let log = Log::with_clicks();
+    log.run_with("produce clicks --partition 0", "1\n2\n3\n").success();
+    log.run("consume clicks --group billing --max-messages 2").success();
+    let open = EmbeddedLog::open(log.path(), LogConfig::default()).unwrap();
+    assert_eq!(log.out("groups list"), "billing\n");
+    let described = "Group: billing Topic: clicks Partition: 0 CurrentOffset: 2 LogEndOffset: 3 Lag: 1\n";
+    let holder = format!("process {}", std::process::id());
+    log.run("groups describe billing").success().stdout(described).stderr(predicate::str::contains(&holder));
+    log.run("groups describe nobody").code(1).stderr(predicate::str::contains("unknown group nobody"));
+    for line in ["groups delete billing", "groups reset-offsets billing --topic clicks --to-latest"] {
+        log.run(line).code(1).stderr(predicate::str::contains(&holder));
+    }
+    open.close().unwrap();
+    assert_eq!(log.out("groups describe billing"), described);
+}
+
+#[test]
 fn the_reader_of_a_pipe_may_leave() {
     let log = Log::with_clicks();
     let many: String = (0..100_000).map(|index| format!("line {index}\n")).collect();

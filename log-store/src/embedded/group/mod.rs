@@ -12,7 +12,7 @@ mod assignor;
 mod member;
 mod membership;
 mod offsets;
-mod record;
+pub(super) mod record;
 
 use std::{
     collections::{BTreeSet, HashMap},

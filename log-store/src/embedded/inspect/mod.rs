@@ -2,11 +2,13 @@
 //!
 //! * [`open`] reads one file, whatever kind it is.
 //! * [`PartitionReader`] reads the records of a partition.
+//! * [`group_offsets`] reads what consumer groups have committed.
 //! * [`verify`] holds all files against each other.
 //!
 //! Nothing is written, and nothing that is read is trusted.
 
 mod files;
+mod groups;
 mod partition_reader;
 mod segment_reader;
 mod verify;
@@ -14,6 +16,7 @@ mod verify;
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use files::{LeaderEpoch, decode_aborted, decode_leader_epochs, decode_offset_index, decode_time_index};
+pub use groups::{DecodedOffset, decode_group_record, group_offsets};
 pub use partition_reader::PartitionReader;
 pub use segment_reader::{FoundBatch, SegmentReader};
 pub use verify::{Finding, Scope, Severity, Verified, verify};
