@@ -1,8 +1,8 @@
 //! The engine of Kafka Streams for Rust: topologies, tasks, state and commits.
 //!
 //! Most programs use it through `streams-dsl`, whose prelude re-exports what they need. What is here is the Processor
-//! API ([`topology`], [`processor`]), the stores ([`state`]), the running application ([`runtime`]) and the way to test a
-//! topology without any of it ([`testing`]).
+//! API ([`topology`], [`processor`]), the stores ([`state`]), the running application ([`runtime`]), reading its stores
+//! ([`query`]) and the way to test a topology without any of it ([`testing`]).
 //!
 //! ```text
 //! Consumer → RecordQueue → PartitionGroup → StreamTask → processors → stores → RecordCollector → Producer

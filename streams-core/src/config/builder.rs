@@ -89,7 +89,8 @@ impl StreamsConfigBuilder {
         self
     }
 
-    /// Copies of each store that other instances keep up to date, to take over without a restore. Default: 0.
+    /// Copies of each store that other instances keep up to date, to take over without a restore. Default: 0. Instances
+    /// are told apart by their [`client_id`](Self::client_id)s: give each its own.
     #[must_use]
     pub fn num_standby_replicas(mut self, replicas: usize) -> Self {
         self.config.num_standby_replicas = replicas;

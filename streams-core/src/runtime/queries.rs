@@ -20,6 +20,8 @@ use crate::{Result, state::StateStore, task::TaskId};
 /// What [`StateStore::publish`] answers with.
 pub(crate) type Published = Arc<dyn Any + Send + Sync>;
 
+type Answer = dyn FnOnce(Option<&mut dyn StateStore>) + Send;
+
 /// A question to the thread that has a store.
 pub(crate) struct Question {
     pub(crate) task: TaskId,
@@ -27,7 +29,7 @@ pub(crate) struct Question {
     /// The answer is to be of a commit: there is one first.
     pub(crate) needs_commit: bool,
     /// Answers; with nothing if the task is not there any more.
-    pub(crate) answer: Box<dyn FnOnce(Option<&mut dyn StateStore>) + Send>,
+    pub(crate) answer: Box<Answer>,
 }
 
 /// The running tasks of an application instance, as far as others may read them.

@@ -121,6 +121,9 @@ pub(crate) struct RestoreSource {
 /// Opens the stores of a task; what comes back is restored.
 pub(crate) type OpenStores = Box<dyn Fn() -> Result<Vec<RestoringStore>> + Send>;
 
+/// Gets the result of a job.
+type Done = Box<dyn FnOnce(RestoredTask) + Send>;
+
 /// The stores of a task, restored or not.
 pub(crate) struct RestoredTask {
     pub(crate) task: TaskId,
@@ -137,7 +140,7 @@ pub(crate) struct Job {
     pub(crate) open: OpenStores,
     pub(crate) cancelled: Arc<AtomicBool>,
     /// Gets the result; called once, by a worker.
-    pub(crate) done: Box<dyn FnOnce(RestoredTask) + Send>,
+    pub(crate) done: Done,
 }
 
 /// What all workers share.
@@ -297,7 +300,7 @@ struct Restoration {
     cancelled: Arc<AtomicBool>,
     open: OpenStores,
     /// Taken when the job is done.
-    answer: Option<(HashMap<TopicPartition, CommittedOffset>, Box<dyn FnOnce(RestoredTask) + Send>)>,
+    answer: Option<(HashMap<TopicPartition, CommittedOffset>, Done)>,
     /// When the job was begun.
     began: Option<Duration>,
     fill: Option<Fill>,
