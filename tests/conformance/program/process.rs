@@ -217,7 +217,7 @@ fn header_text(headers: &Headers, name: &str) -> Text {
 }
 
 fn origin(metadata: Option<RecordMetadata>) -> String {
-    metadata.map_or("none".to_owned(), |at| format!("{}:{}:{}", at.topic, at.partition, at.offset))
+    metadata.map_or("null:-1:-1".to_owned(), |at| format!("{}:{}:{}", at.topic, at.partition, at.offset))
 }
 
 impl Custom {
