@@ -70,6 +70,8 @@ fn can_run(case: &Case) -> bool {
     let regroupings = case.program.iter().filter(|json| op(json) == "group_table").count();
     case.expect.error.is_none()
         && case.input.iter().all(is_plain)
+        // The driver takes records to topics that no log can have.
+        && case.expect.output.iter().all(|record| TopicName::new(&record.topic).is_ok())
         && !case.program.iter().any(needs_the_driver)
         && regroupings < 2
 }

@@ -380,9 +380,12 @@ pub(crate) struct Names<'a> {
 impl Names<'_> {
     /// The name of a topic on the log: the application's own have its id in front.
     fn full(&self, topic: &str) -> Result<TopicName> {
+        Ok(TopicName::new(self.full_text(topic))?)
+    }
+
+    fn full_text(&self, topic: &str) -> String {
         let is_internal = self.topology.internal_topics.iter().any(|internal| internal.name == topic);
-        let name = if is_internal { format!("{}-{topic}", self.application_id) } else { topic.to_owned() };
-        Ok(TopicName::new(name)?)
+        if is_internal { format!("{}-{topic}", self.application_id) } else { topic.to_owned() }
     }
 
     fn part(
@@ -435,7 +438,7 @@ impl Names<'_> {
                 NodeKind::Processor(processor) => NodeMaker::Processor(Arc::clone(&processor.make)),
                 NodeKind::Sink(sink) => {
                     let topic = match &sink.topic {
-                        SinkTarget::Named(topic) => Some(self.full(topic)?.to_string()),
+                        SinkTarget::Named(topic) => Some(self.full_text(topic)),
                         SinkTarget::Dynamic(_) => None,
                     };
                     NodeMaker::Sink { topic, make: Arc::clone(&sink.make) }

@@ -185,5 +185,9 @@ fn find_dead_letter_topic(config: &StreamsConfig, admin: &mut dyn Admin) -> Resu
 /// Answers for the sinks of all tasks; each asks once for each topic.
 fn partition_counts(admin: Box<dyn Admin>) -> PartitionCounts {
     let admin = Mutex::new(admin);
-    Arc::new(move |topic| Ok(admin.lock().describe_topic(topic)?.map(|description| description.partitions)))
+    Arc::new(move |topic| {
+        let name = TopicName::new(topic)?;
+        let found = admin.lock().describe_topic(&name)?;
+        Ok(found.map(|description| (name, description.partitions)))
+    })
 }

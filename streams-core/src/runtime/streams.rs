@@ -85,6 +85,7 @@ impl Streams {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         topology.validate()?;
+        topology.validate_sink_topics()?;
         let settings = Settings::new(&config, &*client);
         let app = Arc::new(Application::new(client, settings, clock, false));
         Ok(Streams { app, topology, config, changing: Mutex::new(()) })

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Answers how many partitions a topic has; `None` if it does not exist.
-pub(crate) type PartitionCounts = Arc<dyn Fn(&TopicName) -> Result<Option<u32>> + Send + Sync>;
+pub(crate) type PartitionCounts = Arc<dyn Fn(&str) -> Result<Option<(TopicName, u32)>> + Send + Sync>;
 
 /// An output topic of the task, looked up once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +72,8 @@ impl RecordCollector {
         if let Some(route) = self.by_name.get(topic) {
             return Ok(*route);
         }
-        let name = TopicName::new(topic)?;
-        let count = (self.counts)(&name)?.filter(|count| *count > 0);
-        let count = count.ok_or_else(|| log_store::Error::UnknownTopic { name: topic.to_owned() })?;
+        let found = (self.counts)(topic)?.filter(|(_, count)| *count > 0);
+        let (name, count) = found.ok_or_else(|| log_store::Error::UnknownTopic { name: topic.to_owned() })?;
         let route = Route(u32::try_from(self.targets.len()).expect("fewer than 4 billion topics"));
         let handles = vec![None; count as usize];
         self.targets.push(Target { topic: name, handles, keyless_partition: 0, keyless_left: KEYLESS_RUN });

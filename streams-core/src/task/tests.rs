@@ -200,7 +200,7 @@ impl Bench {
             node_names: nodes.iter().map(|node| node.name.to_string()).collect(),
             stores: Vec::new(),
             connections: Vec::new(),
-            collector: RecordCollector::new(Arc::new(|_| Ok(Some(1))), Vec::new()),
+            collector: RecordCollector::new(Arc::new(|topic| Ok(Some((TopicName::new(topic)?, 1)))), Vec::new()),
             source_changelogs: Vec::new(),
             handlers,
             dead_letter_topic: Some("dead".into()),

@@ -241,7 +241,8 @@ fn surroundings(config: &StreamsConfig, handlers: Handlers) -> Surroundings {
         handlers,
         dead_letter_topic: config.dead_letter_topic.as_deref().map(Arc::from),
         timestamp_extractor: config.default_timestamp_extractor,
-        counts: Arc::new(|_| Ok(Some(1))),
+        // As Kafka's driver, it takes records to topics of any name.
+        counts: Arc::new(|topic| Ok(Some((TopicName::unchecked(topic), 1)))),
         store_contexts: Arc::new(move |task| Ok(StoreContext::in_memory(task).with_held_bytes_max(held_bytes_max))),
     }
 }

@@ -102,7 +102,8 @@ impl TopicPlan {
                     NodeKind::Source(source) => part.sources.extend(names.sources(&source.topics, existing.clone())?),
                     NodeKind::Sink(sink) => {
                         if let SinkTarget::Named(topic) = &sink.topic {
-                            part.sinks.insert(names.full(topic)?);
+                            // Only those that somebody reads matter here; those are names.
+                            part.sinks.extend(names.full(topic).ok());
                         }
                     }
                     NodeKind::Processor(_) if subtopology.is_global => {}
