@@ -50,7 +50,8 @@ pub(crate) fn append<'a>(
     let handle = producer.open(&partition(topic)).unwrap();
     let now = now_ms();
     for (number, (key, value)) in records.into_iter().enumerate() {
-        let record = RecordView::new(now, key.map(str::as_bytes), value.map(str::as_bytes));
+        // Each a little later, so that the index of times has entries, too.
+        let record = RecordView::new(now + number as i64, key.map(str::as_bytes), value.map(str::as_bytes));
         producer.send(handle, record).unwrap();
         if number % FLUSH_RECORDS == 0 {
             producer.flush().unwrap();
