@@ -39,7 +39,7 @@ fn check(program: impl FnOnce(&StreamsBuilder), table: &str) {
 }
 
 /// The row of the right table that a left row names: by its first character.
-fn foreign_key(_: &Text, value: &String) -> Option<Text> {
+fn foreign_key(value: &str) -> Option<Text> {
     value.get(..1).map(|first| Some(first.to_owned()))
 }
 
@@ -402,7 +402,7 @@ fn table_table_outer_join() {
 #[test]
 fn foreign_key_inner_join() {
     check(
-        table_table(|l, r| l.join_foreign_key(&r, foreign_key, |_, a, b| texts(Some(a), Some(b)))),
+        table_table(|l, r| l.join_foreign_key(&r, |_, value| foreign_key(value), |_, a, b| texts(Some(a), Some(b)))),
         "
         left k=1 @1           |
         right 1=foo @2        | k=1-foo@2
@@ -430,7 +430,7 @@ fn foreign_key_inner_join() {
 #[test]
 fn foreign_key_left_join() {
     check(
-        table_table(|l, r| l.left_join_foreign_key(&r, foreign_key, |_, a, b| texts(Some(a), b))),
+        table_table(|l, r| l.left_join_foreign_key(&r, |_, value| foreign_key(value), |_, a, b| texts(Some(a), b))),
         "
         left k=1 @1           | k=1-null@1
         right 1=foo @2        | k=1-foo@2

@@ -26,15 +26,15 @@ fn run<V: Data>(
     records: &[Given],
     value: impl Fn(i64) -> Option<i64>,
 ) -> Vec<Told<V>> {
-    let topology = builder.build().unwrap();
-    let config = StreamsConfig::builder("app").statestore_cache_max_bytes(cache_bytes).build().unwrap();
-    let driver = TopologyTestDriver::new(&topology, config).unwrap();
+    let topology = builder.build().expect("valid");
+    let config = StreamsConfig::builder("app").statestore_cache_max_bytes(cache_bytes).build().expect("valid");
+    let driver = TopologyTestDriver::new(&topology, config).expect("it starts");
     let [left, right] = ["left", "right"].map(|topic| driver.create_input_topic::<String, Option<i64>>(topic));
     for (is_left, key, number, time) in records {
         let topic = if *is_left { &left } else { &right };
-        topic.pipe_input_at(key.to_string(), value(*number), *time).unwrap();
+        topic.pipe_input_at(key.to_string(), value(*number), *time).expect("it goes on");
     }
-    let out = driver.create_output_topic::<String, V>("out").read_records().unwrap();
+    let out = driver.create_output_topic::<String, V>("out").read_records().expect("records of these types");
     out.into_iter().map(|record| (record.key, record.value, record.timestamp)).collect()
 }
 
