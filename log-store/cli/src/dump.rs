@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use log_store::{
-    Error, Offset,
+    Error, Offset, RecordView,
     batch::{BatchHeader, MarkerKind, RecordBatch, TimestampType},
     embedded::{
         inspect::{self, Contents, FoundBatch, SegmentReader},
@@ -28,6 +28,12 @@ use crate::{
 /// Reads the files as they are, beside a process that has the log open, too. A damaged batch is shown with `isvalid:
 /// false`; where the next one cannot be found, the dump of that file ends with an error.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  logctl dump ./data/clicks-0
+  logctl dump ./data/clicks-0/00000000000000000000.log --values
+  logctl dump ./data/__consumer_offsets-0 --offsets-decoder
+  logctl dump ./data/clicks-0/00000000000000000042.snapshot ./data/transactions.log")]
 pub(crate) struct Args {
     /// Files, or directories of partitions.
     #[arg(required = true, value_name = "FILE")]
@@ -44,6 +50,10 @@ pub(crate) struct Args {
     /// How to show keys and values.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+
+    /// Show the records as commits of consumer groups: the files are of `__consumer_offsets`.
+    #[arg(long)]
+    offsets_decoder: bool,
 }
 
 pub(crate) fn run(args: &Args, out: &mut Output) -> anyhow::Result<()> {
@@ -100,7 +110,7 @@ fn dump_batches(args: &Args, mut reader: SegmentReader, out: &mut Output) -> any
     let mut decompressed = Vec::new();
     while let Some(found) = reader.next_batch()? {
         out.result(format_args!("{}", batch_text(&found)), || batch_json(&found))?;
-        if (args.records || args.values) && found.damage.is_none() {
+        if (args.records || args.values || args.offsets_decoder) && found.damage.is_none() {
             let position = found.position;
             let dumped = dump_records(args, &found.batch, &mut decompressed, out);
             dumped.with_context(|| format!("batch at byte {position}"))?;
@@ -127,7 +137,9 @@ fn dump_records(
                 "offset": offset.value(), "timestamp": record.timestamp,
                 "keySize": size(record.key), "valueSize": size(record.value),
             });
-            if args.values {
+            if let Some(commit) = commit_of(args, &record) {
+                object["commit"] = commit;
+            } else if args.values {
                 object["key"] = args.format.json(record.key);
                 object["value"] = args.format.json(record.value);
                 object["headers"] = headers.as_slice().iter().map(|one| header_json(one, args.format)).collect();
@@ -150,13 +162,23 @@ fn dump_records(
         }
         let keys: Vec<_> = headers.as_slice().iter().map(|header| &header.key[..]).collect();
         write!(line, " headerKeys: [{}]", keys.join(","))?;
-        if args.values {
+        if let Some(commit) = commit_of(args, &record) {
+            write!(line, " commit: {commit}")?;
+        } else if args.values {
             let shown = |part: Option<&[u8]>| part.map_or("null".to_owned(), |part| text(&args.format.show(part)));
             write!(line, " key: {} payload: {}", shown(record.key), shown(record.value))?;
         }
         out.result(format_args!("{line}"), || Value::Null)?;
     }
     Ok(())
+}
+
+/// What a record says of a group, if it was asked for.
+fn commit_of(args: &Args, record: &RecordView<'_>) -> Option<Value> {
+    let decoded = args.offsets_decoder.then(|| inspect::decode_group_record(record.key, record.value))??;
+    let (topic, partition) = (decoded.partition.topic.to_string(), decoded.partition.partition);
+    let committed = decoded.committed.map(|at| json!({"offset": at.offset.value(), "metadata": at.metadata}));
+    Some(json!({"group": decoded.group, "topic": topic, "partition": partition, "committed": committed}))
 }
 
 fn batch_text(found: &FoundBatch<'_>) -> String {

@@ -230,6 +230,9 @@ fn a_group_goes_on_where_it_was() {
     assert_eq!(log.json("groups describe billing")[0]["currentOffset"], 3);
     assert_eq!(log.out(consume), "4\n5\n");
     assert_eq!(log.out(consume), "");
+    let dumped = log.out(&format!("dump {} --offsets-decoder", log.path().join("__consumer_offsets-0").display()));
+    let commit = r#"commit: {"committed":{"metadata":"","offset":5},"group":"billing","partition":0,"topic":"clicks"}"#;
+    assert!(dumped.contains(commit), "{dumped}");
     log.run(&format!("{consume} --from-beginning")).code(2);
     log.run("consume nothing --group billing").code(1).stderr(predicate::str::contains("unknown topic"));
 }
