@@ -266,7 +266,7 @@ fn compact(options: &Options) -> anyhow::Result<f64> {
         ..LogConfig::default()
     };
     let log = Arc::new(EmbeddedLog::open(home.path(), config)?);
-    create(&log, "table", 1, &[("cleanup.policy", "compact"), ("segment.bytes", "67108864")])?;
+    create(&log, "table", 1, &[("cleanup.policy", "compact"), ("segment.bytes", "8388608")])?;
     let mut producer = log.producer(&ProducerConfig { batch_bytes: options.batch, ..ProducerConfig::default() })?;
     let handle = producer.open(&partition("table", 0)?)?;
     let value = vec![b'v'; options.size];
