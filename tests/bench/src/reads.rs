@@ -14,6 +14,7 @@ use crate::{
     application::{Bench, close, start, wait_until_done},
     number, print,
     text::push_word,
+    usage::{Started, thread_cpu_ns},
     word_count::{check, load, topology},
 };
 
@@ -47,12 +48,16 @@ struct Report {
     /// Gets that found a count.
     found: u64,
     gets_per_second: f64,
+    /// Of the readers' own time on a processor: tells what a get costs on a machine that is busy with other things.
+    gets_per_cpu_second: f64,
     /// Gets that answered with less than an earlier one.
     torn: u64,
     words_per_second_alone: f64,
     words_per_second: f64,
     /// Part of the speed that was lost while others read.
     slowdown: f64,
+    /// The same by the time on processors of all threads but the readers.
+    slowdown_cpu: f64,
 }
 
 /// What the readers of one run did.
@@ -61,13 +66,15 @@ struct Reads {
     gets: AtomicU64,
     found: AtomicU64,
     torn: AtomicU64,
+    cpu_ns: AtomicU64,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let Options { words, distinct, readers, common } = options;
-    let (alone, _) = measure(options, 0)?;
-    let (seconds, reads) = measure(options, *readers)?;
+    let (alone, cpu_alone, _) = measure(options, 0)?;
+    let (seconds, cpu, reads) = measure(options, *readers)?;
     let (gets, torn) = (reads.gets.into_inner(), reads.torn.into_inner());
+    let cpu_reading = reads.cpu_ns.into_inner() as f64 / 1e9;
     ensure!(torn == 0, "{torn} gets went back");
     print(
         common.json,
@@ -81,23 +88,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             gets,
             found: reads.found.into_inner(),
             gets_per_second: gets as f64 / seconds,
+            gets_per_cpu_second: gets as f64 / cpu_reading,
             torn,
             words_per_second_alone: *words as f64 / alone,
             words_per_second: *words as f64 / seconds,
             slowdown: 1.0 - alone / seconds,
+            slowdown_cpu: 1.0 - cpu_alone / (cpu - cpu_reading),
         },
     )
 }
 
-/// Counts the text while `readers` read; the seconds that took, and what they did.
-fn measure(options: &Options, readers: u64) -> anyhow::Result<(f64, Reads)> {
+/// Counts the text while `readers` read; the seconds that took, those on processors, and what they did.
+fn measure(options: &Options, readers: u64) -> anyhow::Result<(f64, f64, Reads)> {
     let bench = Bench::new(&options.common)?;
     bench.create("lines", &[])?;
     bench.create("word-counts", &[("cleanup.policy", "compact")])?;
     load(&bench, options.words, options.distinct)?;
     let streams = bench.application(topology()?)?;
     let (reads, is_done) = (Reads::default(), AtomicBool::new(false));
-    let started = Instant::now();
+    let (started, usage) = (Instant::now(), Started::now());
     start(&streams)?;
     let done = std::thread::scope(|scope| {
         let reading: Vec<_> = (0..readers)
@@ -115,10 +124,10 @@ fn measure(options: &Options, readers: u64) -> anyhow::Result<(f64, Reads)> {
         }
         done
     });
-    let seconds = done?;
+    let (seconds, cpu) = (done?, usage.usage().cpu_seconds);
     close(&streams)?;
     check(&bench, options.words, options.distinct)?;
-    Ok((seconds, reads))
+    Ok((seconds, cpu, reads))
 }
 
 /// Reads random words until all is done. Counts never fall: whoever sees one that did has seen half of a write.
@@ -134,6 +143,7 @@ fn read(streams: &Streams, distinct: u64, reader: u64, reads: &Reads, is_done: &
     let mut seen = vec![0_i64; words.len()];
     let mut random = reader.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let (mut gets, mut found, mut torn) = (0, 0, 0);
+    let began = thread_cpu_ns();
     while !is_done.load(Ordering::Relaxed) {
         for _ in 0..1_000 {
             random ^= random << 13;
@@ -151,5 +161,6 @@ fn read(streams: &Streams, distinct: u64, reader: u64, reads: &Reads, is_done: &
     reads.gets.fetch_add(gets, Ordering::Relaxed);
     reads.found.fetch_add(found, Ordering::Relaxed);
     reads.torn.fetch_add(torn, Ordering::Relaxed);
+    reads.cpu_ns.fetch_add(thread_cpu_ns().saturating_sub(began), Ordering::Relaxed);
     Ok(())
 }
