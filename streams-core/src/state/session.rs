@@ -134,19 +134,20 @@ impl<K: 'static, V: Clone + Send + 'static> SessionStore<K, V> {
         Ok(found.map(|(_, value)| value))
     }
 
-    /// Sets the value of a session. False if it is expired: reads will not see it, but the changelog has it, as in Kafka
+    /// Sets the value of a session; `None` removes it, and counts as a write that comes too late where
+    /// [`SessionStore::remove`] does not. False if it is expired: reads will not see it, but the changelog has it, as in Kafka
     /// Streams.
     ///
     /// # Errors
     ///
     /// As [`SessionStore::find_sessions`].
-    pub fn put(&mut self, key: &K, session: Window, value: V) -> Result<bool> {
+    pub fn put(&mut self, key: &K, session: Window, value: impl Into<Option<V>>) -> Result<bool> {
         let row = session.into();
         let (slot, is_live) = self.sessions.find_to_write(key, row)?;
         if !is_live {
             self.sessions.note_if_refused(row);
         }
-        self.sessions.rows.write(slot, row, |row| *row = Some(value));
+        self.sessions.rows.write(slot, row, |row| *row = value.into());
         Ok(is_live)
     }
 

@@ -198,6 +198,37 @@ fn a_session_is_logged_under_kafkas_key() {
 }
 
 #[test]
+fn a_late_session_is_logged_and_counts_as_dropped_unless_it_is_removed() {
+    let mut stage = Stage::new(builder(false, false));
+    let (key, late) = ("a".to_owned(), Window::new(5, 10));
+    stage.store().put(&key, Window::new(0, RETENTION_MS + 10), 1).unwrap();
+    assert!(!stage.store().put(&key, late, 2).unwrap());
+    assert!(!stage.store().put(&key, late, None).unwrap());
+    assert_eq!(stage.store().take_refused(), 2);
+    assert_eq!(stage.store().remove(&key, late).unwrap(), None);
+    assert_eq!(stage.store().take_refused(), 0);
+    stage.commit();
+    assert_eq!(stage.last_logged().len(), 2);
+}
+
+/// On disk, with an index by time, whole segments expire for reads of all keys.
+#[test]
+fn a_scan_sees_expired_sessions_of_segments_that_are_alive() {
+    let key = "a".to_owned();
+    for (is_persistent, scanned) in [(true, 2), (false, 1)] {
+        let mut stage = Stage::new(builder(is_persistent, true));
+        stage.store().put(&key, Window::new(0, 99_999), 1).unwrap();
+        stage.store().put(&key, Window::new(0, 100_000), 2).unwrap();
+        stage.store().put(&key, Window::new(0, RETENTION_MS + 100_000), 3).unwrap();
+        assert_eq!(stage.store().find_sessions(&key, 0, i64::MAX).unwrap().count(), 1);
+        assert_eq!(stage.store().find_sessions_ending(0, i64::MAX).unwrap().len(), scanned);
+        stage.commit();
+        stage.crash();
+        assert_eq!(stage.store().find_sessions_ending(0, i64::MAX).unwrap().len(), scanned);
+    }
+}
+
+#[test]
 fn a_session_with_headers_keeps_them() {
     let supplier = Stores::persistent_session_store("store", Duration::from_secs(100));
     let builder =

@@ -114,7 +114,7 @@ where
             if session != alone {
                 // The sessions before are part of a longer one, which has another key.
                 for (window, value) in touching {
-                    self.store().put(ctx, &key, window, None)?;
+                    self.store().remove(ctx, &key, window)?;
                     let old = if self.settings.sends_old_values { Some(value) } else { None };
                     self.forward(ctx, &key, window, Change::new(None, old))?;
                 }

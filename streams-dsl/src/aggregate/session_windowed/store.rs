@@ -172,7 +172,7 @@ impl<K: Data, A: Data> Sessions<K, A> {
         })
     }
 
-    /// Sets the value of a session, or removes it.
+    /// Sets the value of a session; `None` is a value too.
     pub(super) fn put<KOut, VOut>(
         self,
         ctx: &mut ProcessorContext<'_, KOut, VOut>,
@@ -180,20 +180,27 @@ impl<K: Data, A: Data> Sessions<K, A> {
         window: Window,
         value: Option<A>,
     ) -> ProcessResult {
-        match (self, value) {
-            (Sessions::Plain(store), Some(value)) => {
-                ctx.store(store).put(key, window, value)?;
+        match self {
+            Sessions::Plain(store) => ctx.store(store).put(key, window, value)?,
+            Sessions::WithHeaders(store) => {
+                let row =
+                    value.map(|value| ValueAndTimestamp { value, timestamp: window.end, headers: Headers::new() });
+                ctx.store(store).put(key, window, row)?
             }
-            (Sessions::Plain(store), None) => {
-                ctx.store(store).remove(key, window)?;
-            }
-            (Sessions::WithHeaders(store), Some(value)) => {
-                let row = ValueAndTimestamp { value, timestamp: window.end, headers: Headers::new() };
-                ctx.store(store).put(key, window, row)?;
-            }
-            (Sessions::WithHeaders(store), None) => {
-                ctx.store(store).remove(key, window)?;
-            }
+        };
+        Ok(())
+    }
+
+    /// Removes a session that has become part of another.
+    pub(super) fn remove<KOut, VOut>(
+        self,
+        ctx: &mut ProcessorContext<'_, KOut, VOut>,
+        key: &K,
+        window: Window,
+    ) -> ProcessResult {
+        match self {
+            Sessions::Plain(store) => drop(ctx.store(store).remove(key, window)?),
+            Sessions::WithHeaders(store) => drop(ctx.store(store).remove(key, window)?),
         }
         Ok(())
     }
