@@ -75,7 +75,9 @@ impl StreamsConfigBuilder {
     /// log.
     ///
     /// Under exactly-once this is also how long results wait until readers of committed records see them. Shorter means
-    /// less to process again after a crash, and more small writes. Zero commits after every turn.
+    /// less to process again after a crash, and more small writes. While more records wait than a thread can take, it
+    /// commits less often if commits take long (many partitions, a slow disk): at most half a second passes. Zero commits
+    /// after every turn.
     #[must_use]
     pub fn commit_interval(mut self, interval: Duration) -> Self {
         self.config.commit_interval = Some(interval);

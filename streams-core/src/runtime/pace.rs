@@ -15,20 +15,39 @@ const RUN_RECORDS_MAX: usize = 8_192;
 /// Outputs outside a transaction become visible at the latest after this time (Kafka Streams' `linger.ms`).
 const LINGER: Duration = Duration::from_millis(100);
 
+/// While records wait, a commit comes at the earliest this many times its predecessor's length after it: with a hundred
+/// partitions a commit is a hundred syncs, and must not be what a thread mostly does.
+const BACKLOG_COMMIT_RATIO: u32 = 4;
+
+/// … but not later than this, or than the commit interval.
+const BACKLOG_COMMIT_MAX: Duration = Duration::from_millis(500);
+
 /// The timers of one stream thread.
 #[derive(Debug)]
 pub(crate) struct Pace {
     run_records: usize,
     /// The last turn did something, or there is something to do: do not sleep.
     has_more: bool,
+    /// A task had more records than its run took, in the turn before this one or in this one.
+    has_backlog: [bool; 2],
     commit_interval: Duration,
     last_commit: Duration,
+    /// How long the last commit took.
+    commit_took: Duration,
     last_flush: Duration,
 }
 
 impl Pace {
     pub(crate) fn new(commit_interval: Duration, now: Duration) -> Self {
-        Pace { run_records: 1, has_more: false, commit_interval, last_commit: now, last_flush: now }
+        Pace {
+            run_records: 1,
+            has_more: false,
+            has_backlog: [false; 2],
+            commit_interval,
+            last_commit: now,
+            commit_took: Duration::ZERO,
+            last_flush: now,
+        }
     }
 
     /// Most records of one task to process before looking up.
@@ -38,6 +57,7 @@ impl Pace {
 
     /// A run of `records` took `took`: the next one is longer or shorter.
     pub(crate) fn ran(&mut self, records: usize, took: Duration) {
+        self.has_backlog[1] |= records >= self.run_records;
         if took > RUN_TIME {
             self.run_records = (self.run_records / 2).max(1);
         } else if records >= self.run_records && took < RUN_TIME / 2 {
@@ -53,8 +73,15 @@ impl Pace {
         self.has_more = more;
     }
 
-    pub(crate) fn committed(&mut self, now: Duration) {
+    /// A turn over all tasks begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.has_backlog = [self.has_backlog[1], false];
+    }
+
+    /// A commit that took `took` has ended.
+    pub(crate) fn committed(&mut self, now: Duration, took: Duration) {
         self.last_commit = now;
+        self.commit_took = took;
         self.last_flush = now;
     }
 
@@ -67,7 +94,12 @@ impl Pace {
     }
 
     pub(crate) fn until_commit(&self, now: Duration) -> Duration {
-        (self.last_commit + self.commit_interval).saturating_sub(now)
+        let mut interval = self.commit_interval;
+        // Zero is a wish to commit after every turn.
+        if self.has_backlog.contains(&true) && !interval.is_zero() {
+            interval = interval.max((self.commit_took * BACKLOG_COMMIT_RATIO).min(BACKLOG_COMMIT_MAX));
+        }
+        (self.last_commit + interval).saturating_sub(now)
     }
 
     pub(crate) fn is_flush_due(&self, now: Duration) -> bool {
@@ -103,8 +135,31 @@ mod tests {
         assert!(!pace.is_commit_due(104 * MS));
         assert_eq!(pace.until_commit(100 * MS), 5 * MS);
         assert!(pace.is_commit_due(105 * MS));
-        pace.committed(300 * MS);
+        pace.committed(300 * MS, MS);
         assert_eq!(pace.until_commit(350 * MS), 50 * MS);
         assert!(!pace.is_flush_due(399 * MS) && pace.is_flush_due(400 * MS));
+    }
+
+    #[test]
+    fn long_commits_are_rarer_while_records_wait_and_only_then() {
+        let mut pace = Pace::new(5 * MS, Duration::ZERO);
+        pace.committed(Duration::ZERO, 30 * MS);
+        assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS, "nothing waits");
+        pace.ran(pace.run_records(), MS);
+        assert_eq!(pace.until_commit(Duration::ZERO), 120 * MS);
+        pace.begin_turn();
+        pace.ran(pace.run_records() - 1, MS);
+        assert_eq!(pace.until_commit(Duration::ZERO), 120 * MS, "a turn ago there was a backlog");
+        pace.begin_turn();
+        assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS);
+        pace.ran(pace.run_records(), MS);
+        pace.committed(Duration::ZERO, MS);
+        assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS, "a short commit costs nothing");
+        pace.committed(Duration::ZERO, 1_000 * MS);
+        assert_eq!(pace.until_commit(Duration::ZERO), BACKLOG_COMMIT_MAX);
+        let mut every_turn = Pace::new(Duration::ZERO, Duration::ZERO);
+        every_turn.ran(every_turn.run_records(), MS);
+        every_turn.committed(Duration::ZERO, 30 * MS);
+        assert!(every_turn.is_commit_due(Duration::ZERO));
     }
 }

@@ -294,6 +294,7 @@ impl StreamThread {
 
     fn process(&mut self) -> Result<bool> {
         let mut any = false;
+        self.pace.begin_turn();
         let app = Arc::clone(&self.app);
         let globals = app.global_stores();
         let mut now = self.app.clock.monotonic();
@@ -366,7 +367,7 @@ impl StreamThread {
         let before = self.app.clock.monotonic();
         let committed = self.committer.commit(&mut self.running, &mut *self.consumer, self.app.global_stores())?;
         let after = self.app.clock.monotonic();
-        self.pace.committed(after);
+        self.pace.committed(after, after - before);
         self.failing = None;
         self.purge.committed(self.committer.positions());
         self.purge.delete_if_due(after);
@@ -448,7 +449,7 @@ impl StreamThread {
             }
             Command::RenewProducer => {
                 self.committer.renew()?;
-                self.pace.committed(self.app.clock.monotonic());
+                self.pace.committed(self.app.clock.monotonic(), Duration::ZERO);
             }
             Command::Acknowledge(tasks) => {
                 let partitions = self.inputs.release_revoked(&tasks);

@@ -16,7 +16,7 @@ use log_store::{
         Producer, ProducerConfig, SharedClient, StartAt, Subscription, Waker,
     },
 };
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// Where a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +37,29 @@ pub(super) struct Journal {
     faults: Mutex<Vec<(&'static str, usize, When, MakeError)>>,
     /// Calls until the log is gone for good; negative: it stays.
     calls_left: AtomicI64,
+    frozen: Mutex<Frozen>,
+    thawed: Condvar,
+    /// `max.poll.interval.ms` of consumers made from now on; `None`: what they ask for.
+    pub(super) poll_interval: Mutex<Option<Duration>>,
+}
+
+/// A process that is stopped at a call, and what becomes of it.
+#[derive(Default)]
+struct Frozen {
+    at: Option<&'static str>,
+    is_there: bool,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Journal { calls: Mutex::default(), faults: Mutex::default(), calls_left: AtomicI64::new(-1) }
+        Journal {
+            calls: Mutex::default(),
+            faults: Mutex::default(),
+            calls_left: AtomicI64::new(-1),
+            frozen: Mutex::default(),
+            thawed: Condvar::new(),
+            poll_interval: Mutex::default(),
+        }
     }
 }
 
@@ -75,6 +93,30 @@ impl Journal {
         self.calls_left.load(Ordering::SeqCst) == 0
     }
 
+    /// Stops whoever makes this call next, before it happens.
+    pub(super) fn freeze_at(&self, call: &'static str) {
+        self.frozen.lock().at = Some(call);
+    }
+
+    /// True once somebody has been stopped.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen.lock().is_there
+    }
+
+    /// Lets it go on.
+    pub(super) fn thaw(&self) {
+        *self.frozen.lock() = Frozen::default();
+        self.thawed.notify_all();
+    }
+
+    fn freeze_if_due(&self, name: &'static str) {
+        let mut frozen = self.frozen.lock();
+        while frozen.at == Some(name) {
+            frozen.is_there = true;
+            self.thawed.wait(&mut frozen);
+        }
+    }
+
     fn due(&self, name: &'static str) -> Option<(When, MakeError)> {
         let mut faults = self.faults.lock();
         let place = faults.iter().position(|(faulty, ..)| *faulty == name)?;
@@ -88,6 +130,7 @@ impl Journal {
 
     fn call<T>(&self, name: &'static str, text: String, call: impl FnOnce() -> Result<T>) -> Result<T> {
         self.write(text);
+        self.freeze_if_due(name);
         let count = |left: i64| if left > 0 { Some(left - 1) } else { None };
         if self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) == Err(0) {
             return Err(Error::Poisoned { reason: "the power is off".into() });
@@ -119,7 +162,8 @@ impl LogClient for FaultyLog {
     }
 
     fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>> {
-        let inner = self.log.consumer(config)?;
+        let max_poll_interval = self.journal.poll_interval.lock().unwrap_or(config.max_poll_interval);
+        let inner = self.log.consumer(&ConsumerConfig { max_poll_interval, ..config.clone() })?;
         // Restores are watched through their stores.
         if config.group_id.is_empty() {
             return Ok(inner);
@@ -161,6 +205,7 @@ impl Consumer for FaultyConsumer {
         self.inner.assign(start)
     }
     fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        self.journal.freeze_if_due("poll");
         self.inner.poll(wait)
     }
     fn acknowledge(&mut self, revoked: &[TopicPartition]) -> Result<()> {

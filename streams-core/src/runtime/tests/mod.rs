@@ -4,10 +4,12 @@ mod counting;
 mod failing;
 mod faulty_log;
 mod global;
+mod idling;
 mod missing_topics;
 mod rebalancing;
 mod rebuilding;
 mod running;
+mod zombies;
 
 use std::sync::Arc;
 
