@@ -1,15 +1,22 @@
 //! Group commit: one sync serves every writer that waits, whatever partitions they wrote to.
 //!
-//! There is no thread of its own. Writers that wait take turns in rounds: the first starts a round over all partitions
-//! that have unsynced bytes, and every other waiter helps, each syncing one partition at a time. Whatever was appended
-//! before a wait began is durable when it ends. No lock of a partition is held during a sync.
+//! Writers that wait take turns in rounds: the first starts a round over all partitions that have unsynced bytes, and
+//! every other waiter helps, each syncing one partition at a time. A round over many partitions gets helpers of its own:
+//! a disk takes a few syncs at once in little more time than one. Whatever was appended before a wait began is durable
+//! when it ends. No lock of a partition is held during a sync.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::{Durability, LogConfig, log_shared::Shared, partition::Partition};
 use crate::{Error, Result};
+
+/// Partitions of a round for each thread that syncs them: a sync takes much longer than a thread to start.
+const PARTITIONS_PER_HELPER: usize = 8;
+
+/// Threads that help with one round.
+const HELPERS_MAX: usize = 7;
 
 /// The state of group commit.
 #[derive(Default)]
@@ -75,7 +82,13 @@ impl Syncer {
                     if left.len() > 1 {
                         self.changed.notify_all();
                     }
+                    let helpers = (left.len() / PARTITIONS_PER_HELPER).min(HELPERS_MAX);
                     state.round = Some(Round { left, in_hand: 0, bytes });
+                    if helpers > 0 && shared.has_threads {
+                        drop(state);
+                        self.sync_with(helpers, shared)?;
+                        state = self.state.lock();
+                    }
                 }
                 Some(round) if round.left.is_empty() && round.in_hand == 0 => {
                     state.bytes_since_checkpoint += round.bytes;
@@ -87,23 +100,50 @@ impl Syncer {
                     }
                     self.changed.notify_all();
                 }
-                Some(round) => match round.left.pop() {
-                    None => self.changed.wait(&mut state),
-                    Some(partition) => {
-                        round.in_hand += 1;
-                        drop(state);
-                        let result = partition.sync();
-                        state = self.state.lock();
-                        if let Err(error) = result {
-                            return Err(self.fail(shared, state, &error));
-                        }
-                        if let Some(round) = &mut state.round {
-                            round.in_hand -= 1;
-                        }
-                    }
-                },
+                Some(round) if round.left.is_empty() => self.changed.wait(&mut state),
+                Some(_) => {
+                    drop(state);
+                    self.sync_one(shared)?;
+                    state = self.state.lock();
+                }
             }
         }
+    }
+
+    /// Syncs a partition of the round under way; false if none is left.
+    fn sync_one(&self, shared: &Shared) -> Result<bool> {
+        let mut state = self.state.lock();
+        let Some(round) = &mut state.round else { return Ok(false) };
+        let Some(partition) = round.left.pop() else { return Ok(false) };
+        round.in_hand += 1;
+        drop(state);
+        let result = partition.sync();
+        let mut state = self.state.lock();
+        if let Err(error) = result {
+            return Err(self.fail(shared, state, &error));
+        }
+        if let Some(round) = &mut state.round {
+            round.in_hand -= 1;
+            if round.in_hand == 0 && round.left.is_empty() {
+                self.changed.notify_all();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Syncs what is left of the round under way, with threads that help.
+    fn sync_with(&self, helpers: usize, shared: &Shared) -> Result<()> {
+        let help = || {
+            while self.sync_one(shared)? {}
+            Ok(())
+        };
+        thread::scope(|scope| {
+            for _ in 0..helpers {
+                // Without it the round takes longer, and that is all. An error of its own has poisoned the log.
+                let _ = thread::Builder::new().name("log-sync".into()).spawn_scoped(scope, help);
+            }
+            help()
+        })
     }
 
     /// Wakes everybody, to see that the log is poisoned.
