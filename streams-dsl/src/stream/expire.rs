@@ -157,14 +157,14 @@ struct Handles<K> {
 }
 
 impl<K: Data> Expire<K> {
-    fn handles(&self) -> (StoreHandle<KeyValueStore<K, i64>>, StoreHandle<KeyValueStore<Due<K>, bool>>) {
-        let handles = self.stores.as_ref().expect("found when the processor was initialised");
-        (handles.last, handles.due)
+    fn handles(&self) -> Handles<K> {
+        let found = self.stores.as_ref().expect("found when the processor was initialised");
+        Handles { last: found.last, due: found.due }
     }
 
     /// Passes on a null for each key whose time is over.
     fn expire<V: Data>(&mut self, ctx: &mut ProcessorContext<'_, K, Option<V>>) -> ProcessResult {
-        let (last, due) = self.handles();
+        let Handles { last, due } = self.handles();
         while self.next_due <= self.stream_time {
             let mut looked_at: Vec<Due<K>> = Vec::new();
             self.next_due = i64::MAX;
@@ -208,7 +208,7 @@ impl<K: Data, V: Data> Processor<K, V, K, Option<V>> for Expire<K> {
         }
         self.stream_time = self.stream_time.max(record.timestamp);
         self.expire(ctx)?;
-        let (last, due) = self.handles();
+        let Handles { last, due } = self.handles();
         let Record { key, value, timestamp, headers } = record;
         let due_ms = timestamp.saturating_add(self.ttl_ms);
         if value.is_null() {
