@@ -118,7 +118,8 @@ fn fault_18_damaged_files_of_a_store_are_set_aside_and_the_store_is_rebuilt() {
     };
     let garble = |file: &Path| fs::write(file, "no longer what it was\n").unwrap();
     let remove = |file: &Path| fs::remove_file(file).unwrap();
-    let changes: [(&str, &dyn Fn(&Path)); 4] =
+    type Change<'a> = (&'a str, &'a dyn Fn(&Path));
+    let changes: [Change<'_>; 4] =
         [("CURRENT", &garble), ("MANIFEST-", &garble), ("MANIFEST-", &remove), (".sst", &remove)];
     for (name, change) in changes {
         let mut counted = Counted::new(20_000);
