@@ -41,7 +41,9 @@ impl World {
         let output = self.output();
         let count = |topic: &str| output[topic].values().map(Vec::len).sum::<usize>();
         let mut missing = String::new();
-        for topic in ["counts", "letters"] {
+        // At least once, a letter may be crossed out in its store and lost on its way: the two are not one commit.
+        let is_exact = self.settings.guarantee == ProcessingGuarantee::ExactlyOnceV2;
+        for topic in if is_exact { &["counts", "letters"][..] } else { &["counts"] } {
             if count(topic) < total {
                 missing += &format!("{topic} has {} of {total}; ", count(topic));
             }

@@ -136,6 +136,7 @@ impl World {
             .commit_interval(COMMIT_INTERVAL)
             .poll_wait(Duration::ZERO)
             .repartition_purge_interval(Duration::from_millis(200))
+            .window_changelog_additional_retention(Duration::from_secs(100 * 365 * 86_400))
             .topic_setting("segment.bytes", "1500")
             .topic_setting("min.cleanable.dirty.ratio", "0.01")
             .topic_setting("delete.retention.ms", "1000")
