@@ -14,6 +14,7 @@ use log_store::{
         Admin, ConsumerConfig, Isolation, LogClient, NewTopic, OffsetSpec, PartitionHandle, Polled, Producer,
         ProducerConfig, SharedClient, StartAt,
     },
+    partition_of,
 };
 use streams_dsl::prelude::*;
 use tempfile::TempDir;
@@ -57,6 +58,10 @@ impl Bench {
             new = new.with_config(*key, *value);
         }
         Ok(self.log.admin()?.create_topics(&[new])?)
+    }
+
+    pub(crate) fn partitions(&self) -> u32 {
+        self.common.partitions()
     }
 
     /// Where to write the records of a topic.
@@ -116,6 +121,12 @@ impl Writer {
     pub(crate) fn send(&mut self, number: u64, record: RecordView<'_>) -> anyhow::Result<()> {
         let target = self.targets[(number % self.targets.len() as u64) as usize];
         Ok(self.producer.send(target, record)?)
+    }
+
+    /// Sends to the partition of the record's key.
+    pub(crate) fn send_by_key(&mut self, record: RecordView<'_>) -> anyhow::Result<()> {
+        let partition = partition_of(record.key.unwrap_or_default(), u32::try_from(self.targets.len())?);
+        self.send(u64::from(partition), record)
     }
 
     pub(crate) fn flush(&mut self) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 
 mod application;
 mod log;
+mod operators;
 mod reads;
 mod restore;
 mod stateless;
@@ -17,6 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use streams_core::ProcessingGuarantee;
 use tracing_subscriber::EnvFilter;
+
+use crate::operators::Operator;
 
 /// Measures the engine on the embedded log, from topic to topic.
 #[derive(Parser)]
@@ -38,6 +41,14 @@ enum Bench {
     Restore(restore::Options),
     /// The log alone: append, fetch, durable appends, look-ups by time, compaction
     Log(log::Options),
+    /// Counts by key in windows of time, each told once when it closes
+    Windows(operators::Options),
+    /// Counts by key in sessions, each told once when it closes
+    Sessions(operators::Options),
+    /// Two streams, joined within a second
+    StreamJoin(operators::Options),
+    /// Two tables, joined by foreign key
+    ForeignKeyJoin(operators::Options),
 }
 
 /// What every benchmark can be told.
@@ -133,6 +144,10 @@ fn main() -> ExitCode {
         Bench::Reads(options) => reads::run(&options),
         Bench::Restore(options) => restore::run(&options),
         Bench::Log(options) => log::run(&options),
+        Bench::Windows(options) => operators::run(Operator::Windows, &options),
+        Bench::Sessions(options) => operators::run(Operator::Sessions, &options),
+        Bench::StreamJoin(options) => operators::run(Operator::StreamJoin, &options),
+        Bench::ForeignKeyJoin(options) => operators::run(Operator::ForeignKeyJoin, &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
