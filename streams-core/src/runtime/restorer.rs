@@ -16,6 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -162,7 +163,7 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Restoration>,
     idle: usize,
-    workers: usize,
+    workers: Vec<JoinHandle<()>>,
     is_closed: bool,
 }
 
@@ -216,12 +217,13 @@ impl Restorer {
             return Ok(());
         }
         let allowed = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
-        if queue.idle < queue.jobs.len() && queue.workers < allowed {
+        if queue.idle < queue.jobs.len() && queue.workers.len() < allowed {
             let shared = Arc::clone(&self.0);
-            let name = format!("{}-restore-{}", shared.client_id, queue.workers + 1);
+            let name = format!("{}-restore-{}", shared.client_id, queue.workers.len() + 1);
             let spawned = std::thread::Builder::new().name(name).spawn(move || shared.work());
-            spawned.map_err(|error| Error::IllegalState(format!("cannot start a restore thread: {error}")))?;
-            queue.workers += 1;
+            let worker =
+                spawned.map_err(|error| Error::IllegalState(format!("cannot start a restore thread: {error}")))?;
+            queue.workers.push(worker);
         }
         drop(queue);
         self.0.arrived.notify_one();
@@ -257,10 +259,19 @@ impl Restorer {
         drop(jobs);
     }
 
-    /// Ends the workers once their jobs are done or cancelled.
+    /// Ends the workers once their jobs are done or cancelled, and waits for that: a program may exit after it, and must
+    /// not while RocksDB is being closed.
     pub(crate) fn close(&self) {
-        self.0.queue.lock().is_closed = true;
+        let workers = {
+            let mut queue = self.0.queue.lock();
+            queue.is_closed = true;
+            std::mem::take(&mut queue.workers)
+        };
         self.0.arrived.notify_all();
+        for worker in workers {
+            // What a job panicked with was its answer.
+            let _ = worker.join();
+        }
     }
 }
 
