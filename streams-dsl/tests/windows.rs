@@ -39,16 +39,17 @@ fn run(
 ) -> Vec<((String, i64, i64), Option<i64>)> {
     sums.to_stream().select_key(|key, _| format!("{} {} {}", key.key, key.window.start, key.window.end)).to("out");
     let cache_bytes = if is_caching { 1 << 20 } else { 0 };
-    let config = StreamsConfig::builder("app").statestore_cache_max_bytes(cache_bytes).build().unwrap();
-    let driver = TopologyTestDriver::new(&builder.build().unwrap(), config).unwrap();
+    let config =
+        StreamsConfig::builder("app").statestore_cache_max_bytes(cache_bytes).build().expect("a valid configuration");
+    let driver = TopologyTestDriver::new(&builder.build().expect("a valid topology"), config).expect("a driver");
     let input = driver.create_input_topic::<String, i64>("in");
     for (key, value, time) in records {
-        input.pipe_input_at(key.to_string(), *value, *time).unwrap();
+        input.pipe_input_at(key.to_string(), *value, *time).expect("the record is processed");
     }
-    let results = driver.create_output_topic::<String, Option<i64>>("out").read_records().unwrap();
+    let results = driver.create_output_topic::<String, Option<i64>>("out").read_records().expect("results can be read");
     let window = |text: &str| {
         let mut parts = text.split(' ');
-        let mut number = || parts.next().unwrap().parse::<i64>().unwrap();
+        let mut number = || parts.next().and_then(|part| part.parse::<i64>().ok()).expect("key, start and end");
         (number().to_string(), number(), number())
     };
     results.into_iter().map(|result| (window(&result.key), result.value)).collect()
@@ -78,7 +79,9 @@ fn hopping(records: &[Given], size: i64, advance: i64) -> Sums {
     let first = |time: i64| (time - size + advance).max(0) / advance * advance;
     let of = |(key, _, time): &Given| {
         let key = *key;
-        (first(*time)..=*time).step_by(usize::try_from(advance).unwrap()).map(move |start| (key, start, start + size))
+        (first(*time)..=*time)
+            .step_by(usize::try_from(advance).expect("a positive advance"))
+            .map(move |start| (key, start, start + size))
     };
     sums(records, records.iter().flat_map(of), false)
 }
