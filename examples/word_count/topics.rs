@@ -47,7 +47,9 @@ impl Topics {
         let new = |name: &TopicName| {
             NewTopic::new(name.clone(), partitions).with_config("max.message.bytes", MESSAGE_BYTES_MAX.to_string())
         };
-        for topic in [new(&lines), new(&counts).with_config("cleanup.policy", "compact")] {
+        // The lines are what everything can be counted from again: they do not age.
+        let lines = new(&lines).with_config("retention.ms", "-1");
+        for topic in [lines, new(&counts).with_config("cleanup.policy", "compact")] {
             if admin.describe_topic(&topic.name)?.is_none() {
                 admin.create_topics(&[topic])?;
             }

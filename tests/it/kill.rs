@@ -1,7 +1,7 @@
 //! `kill -9` at random moments, again and again: no word is lost, and with exactly-once none is counted twice.
 //!
-//! The lines lie in their topic before the first kill, so that what must be counted is known; the program that counts
-//! them is killed [`ROUNDS`] times while it starts, restores, counts or commits, and then runs to the end.
+//! The lines lie in their topic before each run, so that what must be counted is known; the program that counts
+//! them is killed [`KILLS`] times while it starts, restores, counts or commits, and then runs to the end.
 
 use std::{fs, path::Path, thread, time::Duration};
 
@@ -13,7 +13,8 @@ use crate::{
     word_count::{file, run, text_of, word_count},
 };
 
-const ROUNDS: u64 = 50;
+/// So many runs are killed before they end.
+const KILLS: u64 = 50;
 
 /// Kills come this long after a start: before the first record, and well after it.
 const DELAYS_MS: std::ops::Range<u64> = 5..160;
@@ -29,20 +30,32 @@ fn kill_again_and_again(guarantee: &str) -> (Counts, Counts) {
     let arguments = ["--guarantee", guarantee, "--input", text_of(&empty)];
     // Makes the topics.
     assert!(run(&data, &arguments).counts.is_empty());
-    let text = fill(&data);
+    let mut text = fill(&data);
 
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    for round in 0..ROUNDS {
+    let mut kills = 0;
+    for start in 0.. {
+        assert!(start < 4 * KILLS, "of {start} runs only {kills} lived long enough to be killed");
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         let mut child = word_count(&data, &arguments).spawn().unwrap();
         thread::sleep(Duration::from_millis(DELAYS_MS.start + random % (DELAYS_MS.end - DELAYS_MS.start)));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "round {round} ended by itself, and badly: {status}");
+        match child.try_wait().unwrap() {
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+            }
+            // Nothing was left to count: the next ones have work again.
+            Some(status) => {
+                assert!(status.success(), "run {start} ended by itself, and badly: {status}");
+                text += &fill(&data);
+            }
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        if kills == KILLS {
+            break;
+        }
     }
     let counted = run(&data, &arguments).counts;
     assert_eq!(moved_aside(&data), Vec::<String>::new(), "a kill is no reason to give up state");

@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
+use log_store::client::LogClient;
 use serde_json::Value;
 use streams_tests::{Counts, count_words, example, repository, source_files};
 use tempfile::TempDir;
@@ -87,6 +88,19 @@ fn several_partitions_and_threads_give_the_same_counts() {
     let data = folder.path().join("data");
     let run = run(&data, &["--partitions", "4", "--threads", "2", "--input", text_of(&input)]);
     assert_eq!(run.counts, count_words(&text));
+}
+
+#[test]
+fn lines_do_not_age_so_that_they_can_be_counted_again() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let input = file(&folder, "input.txt", "a b\n");
+    run(&data, &["--input", text_of(&input)]);
+    let log = crate::data::log(&data);
+    let name = crate::data::partition("lines").topic;
+    let topic = log.admin().unwrap().describe_topic(&name).unwrap().expect("the topic is there");
+    assert_eq!(topic.config.get("retention.ms").map(String::as_str), Some("-1"));
+    log.close().unwrap();
 }
 
 #[test]

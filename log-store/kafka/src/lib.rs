@@ -19,17 +19,6 @@
 //! `n` of several topics together; topics of one [`log_store::client::CopartitionGroup`] must therefore have equally many
 //! partitions, and [`log_store::client::Consumer::subscribe`] refuses others. librdkafka tells neither the ids of topics
 //! nor the generations of groups.
-//!
-//! ```no_run
-//! use log_store::client::{Admin, LogClient};
-//! use log_store_kafka::KafkaClient;
-//!
-//! let kafka = KafkaClient::new("broker-1:9092,broker-2:9092").with_property("socket.keepalive.enable", "true");
-//! for topic in kafka.admin()?.list_topics()? {
-//!     println!("{topic}");
-//! }
-//! # Ok::<(), log_store::Error>(())
-//! ```
 
 #![cfg(feature = "librdkafka")]
 
@@ -64,6 +53,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 type Members = Mutex<HashMap<String, Arc<ConsumerGroupMetadata>>>;
 
 /// A Kafka cluster. Clones share their connections for administration.
+///
+/// ```no_run
+/// use log_store::client::{Admin, LogClient};
+/// use log_store_kafka::KafkaClient;
+///
+/// let kafka = KafkaClient::new("broker-1:9092,broker-2:9092").with_property("socket.keepalive.enable", "true");
+/// for topic in kafka.admin()?.list_topics()? {
+///     println!("{topic}");
+/// }
+/// # Ok::<(), log_store::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct KafkaClient {
     properties: Arc<BTreeMap<String, String>>,

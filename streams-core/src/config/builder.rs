@@ -8,6 +8,7 @@ use super::{ProcessingGuarantee, StreamsConfig, state_dir};
 use crate::{
     Error, Result,
     handler::{ExceptionHandler, Handlers},
+    state::MemoryBudget,
     time::DefaultTimestampExtractor,
 };
 
@@ -39,7 +40,7 @@ impl StreamsConfigBuilder {
                 num_standby_replicas: 0,
                 state_dir: PathBuf::new(),
                 state_cleanup_delay: Duration::from_secs(600),
-                memory_budget: 256 << 20,
+                memory_budget: MemoryBudget::DEFAULT_BYTES,
                 statestore_cache_max_bytes: 10 << 20,
                 statestore_uncommitted_max_bytes: 64 << 20,
                 buffered_bytes_per_partition: 4 << 20,

@@ -22,8 +22,8 @@ pub struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// 384 MiB: word count over millions of distinct words stays below 600 MB in all.
-    pub const DEFAULT_BYTES: usize = 384 << 20;
+    /// 256 MiB: word count over millions of distinct words stays below 600 MB in all.
+    pub const DEFAULT_BYTES: usize = 256 << 20;
 
     /// A budget of `bytes` in all.
     #[must_use]

@@ -1,0 +1,18 @@
+//! The unit tests of the example, as a target of their own.
+
+#![allow(dead_code, reason = "the program that uses all of this is not here")]
+
+mod args;
+mod card;
+mod evaluation;
+mod features;
+mod feed;
+mod input;
+mod model;
+mod run_file;
+mod scoring;
+mod screen;
+mod terminal;
+mod threshold;
+mod topology;
+mod transaction;
