@@ -78,12 +78,13 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
-    let pressed = Arc::clone(&stop);
+    let (stop_all, is_pressed) = (Arc::clone(&stop), AtomicBool::new(false));
     let on_ctrl_c = move || {
         // Who presses it twice does not want to wait for a close in order; the next run recovers.
-        if pressed.swap(true, Ordering::Relaxed) {
+        if is_pressed.swap(true, Ordering::Relaxed) {
             process::exit(130);
         }
+        stop_all.store(true, Ordering::Relaxed);
     };
     ctrlc::set_handler(on_ctrl_c).context("cannot listen for Ctrl-C")?;
 
@@ -121,10 +122,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
     streams.start()?;
     let mut feed = Feed::start(input, topics.client(), partitions, &stop, &progress);
     let outcome = count(&streams, &mut feed, &tally, &stop, &progress);
-    let counts = if matches!(outcome, Ok(Outcome::Done)) { counts(&streams)? } else { Vec::new() };
+    let counts = if matches!(outcome, Ok(Outcome::Done)) { counts(&streams) } else { Ok(Vec::new()) };
     // Also after an error: the feed must not outlive the log.
     stop.store(true, Ordering::Relaxed);
-    let is_read = feed.stop()?;
+    let is_read = feed.stop();
     if !streams.close(CLOSE_WAIT) {
         bail!("not closed after {} s: is the disk of {} busy?", CLOSE_WAIT.as_secs(), data.display());
     }
@@ -132,6 +133,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{error}");
     }
     progress.finish();
+    let is_read = is_read?;
     if outcome? == Outcome::Interrupted {
         close_log(log)?;
         let rest = if is_read { "" } else { "; lines that were still waiting to be read are not in it" };
@@ -139,6 +141,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
 
+    let counts = counts?;
     let seconds = started.elapsed().as_secs_f64();
     let distinct = counts.len();
     topics::show_most_frequent(counts, args.top);
@@ -218,7 +221,10 @@ fn count(
 /// Every word with its count, from the store of the running application.
 fn counts(streams: &Streams) -> anyhow::Result<Vec<(String, i64)>> {
     let kind = QueryableStoreTypes::key_value_store::<String, i64>();
-    let store = streams.store(StoreQueryParameters::from_name_and_type(topology::STORE, kind))?;
+    // All lines are committed, but a commit is in the log a moment before others see its rows: the stream thread knows.
+    let query =
+        StoreQueryParameters::from_name_and_type(topology::STORE, kind).with_consistency(Consistency::LastWrite);
+    let store = streams.store(query)?;
     Ok(store.all()?.collect::<Result<_, _>>()?)
 }
 

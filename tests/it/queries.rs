@@ -95,6 +95,10 @@ fn wait_until_consumed(streams: &Streams) {
         assert!(Instant::now() < deadline, "{:?}", streams.error());
         std::thread::sleep(Duration::from_millis(2));
     }
+    // A commit is in the log a moment before its rows are shown. The stream threads answer this when they are done.
+    let kind = QueryableStoreTypes::key_value_store::<String, i64>();
+    let query = StoreQueryParameters::from_name_and_type("counts", kind).with_consistency(Consistency::LastWrite);
+    streams.store(query).unwrap().all().unwrap().for_each(drop);
 }
 
 fn counts(streams: &Streams) -> ReadOnlyKeyValueStore<String, i64> {
