@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
-use streams_dsl::prelude::ProcessingGuarantee;
+use clap::Parser;
+use examples::Guarantee;
 
 /// Finds card fraud in a stream of payments, and says how well.
 #[derive(Parser)]
@@ -44,26 +44,6 @@ pub(crate) struct Args {
     /// Ends standard output with one line of JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// What a crash may do to scores and alerts.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Guarantee {
-    /// Nothing
-    #[value(alias = "exactly_once_v2", alias = "exactly_once", alias = "eos")]
-    ExactlyOnce,
-    /// Payments that were being scored may be scored twice
-    #[value(alias = "at_least_once", alias = "alos")]
-    AtLeastOnce,
-}
-
-impl From<Guarantee> for ProcessingGuarantee {
-    fn from(guarantee: Guarantee) -> Self {
-        match guarantee {
-            Guarantee::ExactlyOnce => ProcessingGuarantee::ExactlyOnceV2,
-            Guarantee::AtLeastOnce => ProcessingGuarantee::AtLeastOnce,
-        }
-    }
 }
 
 /// A number with a unit; seconds without one.

@@ -29,7 +29,7 @@ use std::{
     env,
     fs::File,
     io::{BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -94,7 +94,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let path = args.input.clone().unwrap_or_else(own);
     let input = Arc::new(Input::read(&path, i64::try_from(args.label_delay.as_millis())?)?);
 
-    let data = data_folder(args)?;
+    let data = examples::data_folder(args.data.as_deref(), topology::APPLICATION)?;
     let run_file = RunFile {
         checksum: input.checksum,
         rows: input.rows.len(),
@@ -126,13 +126,14 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     // Also after an error: the feed must not outlive the log.
     stop.store(true, Ordering::Relaxed);
-    feed.stop()?;
+    let fed = feed.stop();
     if !streams.close(CLOSE_WAIT) {
         bail!("not closed after {} s: is the disk of {} busy?", CLOSE_WAIT.as_secs(), data.display());
     }
     if let Some(error) = streams.error() {
         bail!("{error}");
     }
+    fed?;
     if outcome? == Outcome::Interrupted {
         log.close()?;
         eprintln!("stopped; the next run goes on from here");
@@ -240,26 +241,4 @@ fn show(summary: &Summary) {
     }
     // Whoever reads our output may have enough.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
-fn data_folder(args: &Args) -> anyhow::Result<PathBuf> {
-    match &args.data {
-        Some(data) => Ok(data.clone()),
-        None => {
-            let base = user_data_folder().context("no home folder is known: choose one with --data")?;
-            Ok(base.join("kafka-streams-rs").join(topology::APPLICATION))
-        }
-    }
-}
-
-/// Where programs of this user keep data, by the custom of the system.
-fn user_data_folder() -> Option<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if cfg!(windows) {
-        set("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        set("HOME").map(|home| home.join("Library/Application Support"))
-    } else {
-        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
-    }
 }

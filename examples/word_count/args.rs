@@ -1,12 +1,9 @@
 //! The command line.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
-use streams_dsl::prelude::ProcessingGuarantee;
+use clap::Parser;
+use examples::Guarantee;
 
 /// Counts words: exactly once, on disk, across restarts.
 #[derive(Parser)]
@@ -53,43 +50,9 @@ pub(crate) struct Args {
     pub(crate) reset: bool,
 }
 
-/// What a crash may do to the counts.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Guarantee {
-    /// Nothing
-    #[value(alias = "exactly_once_v2", alias = "exactly_once", alias = "eos")]
-    ExactlyOnce,
-    /// Words that were being counted may be counted twice
-    #[value(alias = "at_least_once", alias = "alos")]
-    AtLeastOnce,
-}
-
-impl From<Guarantee> for ProcessingGuarantee {
-    fn from(guarantee: Guarantee) -> Self {
-        match guarantee {
-            Guarantee::ExactlyOnce => ProcessingGuarantee::ExactlyOnceV2,
-            Guarantee::AtLeastOnce => ProcessingGuarantee::AtLeastOnce,
-        }
-    }
-}
-
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a number from 1 on".to_owned()),
         Ok(number) => Ok(number),
     }
-}
-
-/// Where programs of this user keep data, by the custom of the system.
-pub(crate) fn user_data_folder() -> Option<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let below = |base: PathBuf, path: &str| base.join(Path::new(path));
-    let data = if cfg!(windows) {
-        set("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        set("HOME").map(|home| below(home, "Library/Application Support"))
-    } else {
-        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| below(home, ".local/share")))
-    };
-    data.map(|data| data.join("kafka-streams-rs"))
 }

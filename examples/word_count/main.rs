@@ -229,10 +229,7 @@ fn counts(streams: &Streams) -> anyhow::Result<Vec<(String, i64)>> {
 }
 
 fn data_folder(args: &Args) -> anyhow::Result<PathBuf> {
-    let data = match &args.data {
-        Some(data) => data.clone(),
-        None => args::user_data_folder().context("no home folder is known: choose one with --data")?.join("word-count"),
-    };
+    let data = examples::data_folder(args.data.as_deref(), "word-count")?;
     fs::create_dir_all(&data)
         .with_context(|| format!("cannot create the data folder {}: choose another with --data", data.display()))?;
     Ok(data)

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use log_store::{Header, HeadersView, RecordView};
 use serde_json::Value;
 
 /// One line of a case file.
@@ -45,6 +46,23 @@ pub(crate) struct Sent {
     /// `None` where the producer left it out.
     pub(crate) timestamp: Option<i64>,
     pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Sent {
+    /// Shows the record as it is given to a log or a driver.
+    pub(crate) fn with_view<R>(&self, show: impl FnOnce(RecordView<'_>) -> R) -> R {
+        let header = |(key, value): &(String, Option<Vec<u8>>)| Header {
+            key: key.clone(),
+            value: value.clone().map(Into::into),
+        };
+        let headers: Vec<Header> = self.headers.iter().map(header).collect();
+        show(RecordView {
+            timestamp: self.timestamp.expect("an input has a time"),
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: HeadersView::Listed(&headers),
+        })
+    }
 }
 
 /// Everything that can be observed of a run.

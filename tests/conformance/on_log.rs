@@ -13,7 +13,7 @@ use std::{
 };
 
 use log_store::{
-    Header, HeadersView, NO_TIMESTAMP, Offset, RecordView, TopicName, TopicPartition,
+    Header, NO_TIMESTAMP, Offset, TopicName, TopicPartition,
     client::{ConsumerConfig, Isolation, NewTopic, OffsetSpec, Polled, ProducerConfig, SharedClient, StartAt},
     embedded::{EmbeddedLog, LogConfig, storage::MemoryDirectory},
 };
@@ -199,18 +199,7 @@ impl World {
         let partition = record.key.as_deref().map_or(0, |key| partition_of(key, self.partitions));
         let to = TopicPartition::new(topic_name(&record.topic), partition);
         let handle = producer.open(&to).expect("a topic");
-        let header = |(key, value): &(String, Option<Vec<u8>>)| Header {
-            key: key.clone(),
-            value: value.clone().map(Into::into),
-        };
-        let headers: Vec<Header> = record.headers.iter().map(header).collect();
-        let view = RecordView {
-            timestamp: record.timestamp.expect("an input has a time"),
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: HeadersView::Listed(&headers),
-        };
-        producer.send(handle, view).expect("room");
+        record.with_view(|view| producer.send(handle, view)).expect("room");
         producer.flush().expect("a log that takes it");
     }
 

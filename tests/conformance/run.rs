@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use log_store::{Header, HeadersView, NO_TIMESTAMP, RecordView};
+use log_store::{Header, NO_TIMESTAMP};
 use streams_core::{
     ProcessingGuarantee, StreamsConfig,
     testing::{ProducedRecord, TopologyTestDriver},
@@ -95,20 +95,7 @@ fn config(settings: &BTreeMap<String, String>) -> StreamsConfig {
 fn feed(driver: &TopologyTestDriver, input: &Step) -> streams_core::Result<()> {
     match input {
         Step::AdvanceWall(millis) => driver.advance_wall_clock_time(Duration::from_millis(*millis)),
-        Step::Record(record) => {
-            let header = |(key, value): &(String, Option<Vec<u8>>)| Header {
-                key: key.clone(),
-                value: value.clone().map(Into::into),
-            };
-            let headers: Vec<Header> = record.headers.iter().map(header).collect();
-            let view = RecordView {
-                timestamp: record.timestamp.expect("an input has a time"),
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-                headers: HeadersView::Listed(&headers),
-            };
-            driver.pipe_record(&record.topic, view)
-        }
+        Step::Record(record) => record.with_view(|view| driver.pipe_record(&record.topic, view)),
     }
 }
 

@@ -27,8 +27,7 @@ impl Counted {
     fn new(lines: u64) -> Self {
         let folder = TempDir::new().unwrap();
         let data = folder.path().join("data");
-        let line = |number: u64| format!("the {} of {} words and number {number}\n", number % 7, number % 1_009);
-        let text: String = (0..lines).map(line).collect();
+        let text = streams_tests::text(lines);
         let input = file(&folder, "input.txt", &text);
         run(&data, &["--input", text_of(&input)]);
         Counted { folder, data, text }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use streams_tests::count_words;
+use streams_tests::{count_words, text};
 use tempfile::TempDir;
 
 use crate::{
@@ -72,11 +72,6 @@ fn check_counts(folder: &TempDir, data: &Path) {
     let differs = expected.iter().find(|(word, count)| run.counts.get(*word) != Some(*count));
     assert_eq!(differs.map(|(word, count)| (word, count, run.counts.get(word))), None, "{}", run.said);
     assert_eq!(run.counts.len(), expected.len(), "no word appears from nowhere");
-}
-
-fn text(lines: u64) -> String {
-    let line = |number: u64| format!("the {} of {} words and number {number}\n", number % 7, number % 1_009);
-    (0..lines).map(line).collect()
 }
 
 #[test]

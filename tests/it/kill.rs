@@ -64,8 +64,7 @@ fn kill_again_and_again(guarantee: &str) -> (Counts, Counts) {
 
 /// Puts the lines into their topic; the text that they are.
 fn fill(data: &Path) -> String {
-    let line = |number: u64| format!("the {} of {} words and number {number}\n", number % 7, number % 1_009);
-    let text: String = (0..LINES).map(line).collect();
+    let text = streams_tests::text(LINES);
     data::append(data, "lines", text.lines().map(|line| (None, Some(line))));
     text
 }

@@ -36,6 +36,13 @@ fn target() -> PathBuf {
     test.parent().and_then(Path::parent).expect("tests lie in target/debug/deps").to_path_buf()
 }
 
+/// So many lines of a few frequent words and many rare ones.
+#[must_use]
+pub fn text(lines: u64) -> String {
+    let line = |number: u64| format!("the {} of {} words and number {number}\n", number % 7, number % 1_009);
+    (0..lines).map(line).collect()
+}
+
 /// The plain count that every other must equal: maximal runs of alphanumerics, in lower case.
 #[must_use]
 pub fn count_words(text: &str) -> Counts {

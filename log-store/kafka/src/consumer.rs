@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use log_store::{
-    Error, Header, HeadersView, Offset, RecordView, Result, TopicName, TopicPartition,
+    Error, Offset, Result, TopicName, TopicPartition,
     batch::{BatchBuilder, ProducerStamp, header::set_base_offset},
     client::{
         CommittedOffset, Compression, Consumer, ConsumerConfig, FetchedBatch, GroupMetadata, Isolation, OffsetReset,
@@ -27,7 +27,6 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::KafkaError,
-    message::Headers as _,
     types::RDKafkaErrorCode as Code,
 };
 
@@ -36,6 +35,7 @@ use crate::{
     cluster::{Cluster, patiently},
     convert,
     rebalance::{Context, Rebalance, give_back},
+    run::Run,
 };
 
 /// Longest sleep inside librdkafka before a wake-up is noticed.
@@ -66,13 +66,6 @@ impl Waker for Flag {
     fn wake(&self) {
         self.0.store(true, Ordering::Release);
     }
-}
-
-/// Messages of one partition, one after the other.
-struct Run {
-    partition: TopicPartition,
-    start: Offset,
-    next: Offset,
 }
 
 pub(crate) struct KafkaConsumer {
@@ -275,16 +268,14 @@ impl KafkaConsumer {
             })?;
             match &mut run {
                 Some(run) if run.takes(message.topic(), message.partition(), offset) => {
-                    let delta = u32::try_from(offset.offsets_since(run.start)).unwrap_or(u32::MAX);
-                    append(&mut self.builder, delta, &message)?;
-                    run.next = offset.next();
+                    run.push(&mut self.builder, &message, offset)?;
                 }
                 Some(_) => {
-                    self.ahead = Some(begin(BatchBuilder::new(), &message, offset)?);
+                    self.ahead = Some(Run::begin(BatchBuilder::new(), &message, offset)?);
                     break;
                 }
                 None => {
-                    let (begun, builder) = begin(std::mem::take(&mut self.builder), &message, offset)?;
+                    let (begun, builder) = Run::begin(std::mem::take(&mut self.builder), &message, offset)?;
                     (run, self.builder) = (Some(begun), builder);
                 }
             }
@@ -342,41 +333,6 @@ impl KafkaConsumer {
             error => error,
         }
     }
-}
-
-impl Run {
-    /// True if a message continues this run.
-    fn takes(&self, topic: &str, partition: i32, offset: Offset) -> bool {
-        topic == self.partition.topic.as_str()
-            && u32::try_from(partition) == Ok(self.partition.partition)
-            && offset >= self.next
-            && u32::try_from(offset.offsets_since(self.start)).is_ok()
-    }
-}
-
-fn begin(mut builder: BatchBuilder, message: &impl Message, offset: Offset) -> Result<(Run, BatchBuilder)> {
-    let partition = convert::topic_partition(message.topic(), message.partition())?;
-    append(&mut builder, 0, message)?;
-    Ok((Run { partition, start: offset, next: offset.next() }, builder))
-}
-
-fn append<M: Message>(builder: &mut BatchBuilder, delta: u32, message: &M) -> Result<()> {
-    let headers: Vec<Header> = message.headers().map_or_else(Vec::new, |headers| {
-        let owned = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-            key: header.key.to_owned(),
-            value: header.value.map(Bytes::copy_from_slice),
-        };
-        headers.iter().map(owned).collect()
-    });
-    builder.append_at(
-        delta,
-        RecordView {
-            timestamp: message.timestamp().to_millis().unwrap_or(log_store::NO_TIMESTAMP),
-            key: message.key(),
-            value: message.payload(),
-            headers: HeadersView::Listed(&headers),
-        },
-    )
 }
 
 /// What must reach the engine; librdkafka mends the rest by itself, however long it takes.

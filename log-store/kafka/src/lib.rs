@@ -28,6 +28,7 @@ mod consumer;
 mod convert;
 mod producer;
 mod rebalance;
+mod run;
 
 use std::{
     collections::{BTreeMap, HashMap},

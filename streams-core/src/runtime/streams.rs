@@ -18,7 +18,7 @@ use super::{
     instances,
     lifecycle::{State, StateListener},
     metrics::Metric,
-    restorer::RestoreListener,
+    restore_progress::RestoreListener,
     settings::Settings,
     startup,
     thread_state::StreamThreadState,

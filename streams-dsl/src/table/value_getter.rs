@@ -24,13 +24,17 @@ pub(crate) trait ValueGetter<K, V>: Send {
     /// The value that `key` had at `timestamp`. Only for versioned tables.
     fn get_as_of(
         &mut self,
-        ctx: &mut Lookup<'_>,
-        key: &K,
-        timestamp: i64,
-    ) -> ProcessResult<Option<ValueAndTimestamp<V>>>;
+        _ctx: &mut Lookup<'_>,
+        _key: &K,
+        _timestamp: i64,
+    ) -> ProcessResult<Option<ValueAndTimestamp<V>>> {
+        Err("this table keeps no earlier values".into())
+    }
 
-    /// True if earlier values can be looked up.
-    fn is_versioned(&self) -> bool;
+    /// True if earlier values can be looked up. Most tables keep none.
+    fn is_versioned(&self) -> bool {
+        false
+    }
 }
 
 /// Makes the lookup of each processor.

@@ -11,7 +11,7 @@ use crate::{
     Common, Guarantee,
     application::{Bench, Writer, close, start, wait_until_done},
     number, print,
-    usage::{Started, reset_peak},
+    usage::{Figures, Started, reset_peak},
 };
 
 /// Records in a millisecond of event time.
@@ -57,12 +57,8 @@ struct Report {
     partitions: u32,
     records: u64,
     results: u64,
-    seconds: f64,
-    records_per_second: f64,
-    cpu_seconds: f64,
-    records_per_cpu_second: f64,
-    peak_rss_bytes: u64,
-    bytes_written: u64,
+    #[serde(flatten)]
+    figures: Figures,
 }
 
 pub(crate) fn run(operator: Operator, options: &Options) -> anyhow::Result<()> {
@@ -89,12 +85,7 @@ pub(crate) fn run(operator: Operator, options: &Options) -> anyhow::Result<()> {
             partitions: common.partitions(),
             records: *records,
             results,
-            seconds: usage.seconds,
-            records_per_second: *records as f64 / usage.seconds,
-            cpu_seconds: usage.cpu_seconds,
-            records_per_cpu_second: *records as f64 / usage.cpu_seconds,
-            peak_rss_bytes: usage.peak_rss_bytes,
-            bytes_written: usage.bytes_written,
+            figures: usage.figures(*records),
         },
     )
 }

@@ -11,7 +11,7 @@ use crate::{
     Common, Guarantee,
     application::{Bench, close, start, wait_until_done},
     number, print,
-    usage::{Started, reset_peak},
+    usage::{Figures, Started, reset_peak},
 };
 
 /// Length of a value.
@@ -36,12 +36,8 @@ struct Report {
     /// Records that were restored.
     records: u64,
     /// From start until the application was running.
-    seconds: f64,
-    records_per_second: f64,
-    cpu_seconds: f64,
-    records_per_cpu_second: f64,
-    peak_rss_bytes: u64,
-    bytes_written: u64,
+    #[serde(flatten)]
+    figures: Figures,
 }
 
 /// Adds up what was restored.
@@ -95,12 +91,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             partitions: common.partitions(),
             keys: *keys,
             records,
-            seconds: usage.seconds,
-            records_per_second: records as f64 / usage.seconds,
-            cpu_seconds: usage.cpu_seconds,
-            records_per_cpu_second: records as f64 / usage.cpu_seconds,
-            peak_rss_bytes: usage.peak_rss_bytes,
-            bytes_written: usage.bytes_written,
+            figures: usage.figures(records),
         },
     )
 }

@@ -9,7 +9,7 @@ use crate::{
     Common, Guarantee,
     application::{Bench, close, start, wait_until_done},
     number, print,
-    usage::{Started, reset_peak},
+    usage::{Figures, Started, reset_peak},
 };
 
 /// Length of a value.
@@ -37,12 +37,8 @@ struct Report {
     partitions: u32,
     records: u64,
     ready_ms: f64,
-    seconds: f64,
-    records_per_second: f64,
-    cpu_seconds: f64,
-    records_per_cpu_second: f64,
-    peak_rss_bytes: u64,
-    bytes_written: u64,
+    #[serde(flatten)]
+    figures: Figures,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -101,12 +97,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             partitions: common.partitions(),
             records: *records,
             ready_ms: ready.as_secs_f64() * 1e3,
-            seconds: usage.seconds,
-            records_per_second: *records as f64 / usage.seconds,
-            cpu_seconds: usage.cpu_seconds,
-            records_per_cpu_second: *records as f64 / usage.cpu_seconds,
-            peak_rss_bytes: usage.peak_rss_bytes,
-            bytes_written: usage.bytes_written,
+            figures: usage.figures(*records),
         },
     )
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
 
 /// The clock, the processor time and the bytes written at one moment.
 #[derive(Clone, Copy)]
@@ -25,6 +26,30 @@ pub(crate) struct Usage {
     pub(crate) bytes_written: u64,
     /// Most memory held since the start of the process, in bytes (0 where the system does not tell).
     pub(crate) peak_rss_bytes: u64,
+}
+
+/// The figures of a run that is told in records.
+#[derive(Serialize)]
+pub(crate) struct Figures {
+    seconds: f64,
+    records_per_second: f64,
+    cpu_seconds: f64,
+    records_per_cpu_second: f64,
+    peak_rss_bytes: u64,
+    bytes_written: u64,
+}
+
+impl Usage {
+    pub(crate) fn figures(&self, records: u64) -> Figures {
+        Figures {
+            seconds: self.seconds,
+            records_per_second: records as f64 / self.seconds,
+            cpu_seconds: self.cpu_seconds,
+            records_per_cpu_second: records as f64 / self.cpu_seconds,
+            peak_rss_bytes: self.peak_rss_bytes,
+            bytes_written: self.bytes_written,
+        }
+    }
 }
 
 impl Started {

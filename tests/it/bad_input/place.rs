@@ -53,8 +53,7 @@ fn a_folder_without_the_right_to_write_is_named() {
 
 /// More than the small disk and the small limit below hold.
 fn large_text() -> String {
-    let line = |number: u64| format!("the {} of {} words and number {number}\n", number % 7, number % 1_009);
-    (0..200_000).map(line).collect()
+    streams_tests::text(200_000)
 }
 
 /// Word count with a limit on the size of its files, beyond which writes fail as on a disk that is full.

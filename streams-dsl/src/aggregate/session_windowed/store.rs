@@ -247,17 +247,4 @@ impl<K: Data, A: Data> ValueGetter<Windowed<K>, A> for InSessionStore<K, A> {
         let store = self.store.expect("found when the processor was initialised");
         Ok(store.get(ctx, key)?.map(|value| ValueAndTimestamp::new(value, key.window.end)))
     }
-
-    fn get_as_of(
-        &mut self,
-        _ctx: &mut Lookup<'_>,
-        _key: &Windowed<K>,
-        _timestamp: i64,
-    ) -> ProcessResult<Option<ValueAndTimestamp<A>>> {
-        Err("a table of sessions keeps no earlier values".into())
-    }
-
-    fn is_versioned(&self) -> bool {
-        false
-    }
 }

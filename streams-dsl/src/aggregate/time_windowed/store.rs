@@ -258,19 +258,6 @@ impl<K: Data, A: Data> ValueGetter<Windowed<K>, A> for InWindowStore<K, A> {
         let store = self.store.expect("found when the processor was initialised");
         Ok(ctx.store(store).get(&key.key, key.window.start)?.cloned())
     }
-
-    fn get_as_of(
-        &mut self,
-        _ctx: &mut Lookup<'_>,
-        _key: &Windowed<K>,
-        _timestamp: i64,
-    ) -> ProcessResult<Option<ValueAndTimestamp<A>>> {
-        Err("a table of windows keeps no earlier values".into())
-    }
-
-    fn is_versioned(&self) -> bool {
-        false
-    }
 }
 
 /// The text of a window in messages.

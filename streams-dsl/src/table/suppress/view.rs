@@ -49,17 +49,4 @@ impl<K: Data, V: Data> ValueGetter<K, V> for SuppressedValues<K, V> {
             None => self.parent.get(ctx, key),
         }
     }
-
-    fn get_as_of(
-        &mut self,
-        _ctx: &mut Lookup<'_>,
-        _key: &K,
-        _timestamp: i64,
-    ) -> ProcessResult<Option<ValueAndTimestamp<V>>> {
-        Err("a suppressed table keeps no earlier values".into())
-    }
-
-    fn is_versioned(&self) -> bool {
-        false
-    }
 }

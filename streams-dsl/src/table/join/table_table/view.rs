@@ -40,6 +40,7 @@ struct Joined<K, V1, V2, J> {
     kind: Kind,
 }
 
+// As in Kafka Streams, a join of versioned tables is not versioned itself.
 impl<K, V1, V2, W, J> ValueGetter<K, W> for Joined<K, V1, V2, J>
 where
     K: Data,
@@ -66,19 +67,5 @@ where
         let timestamp = time(this.as_ref().map(|row| row.timestamp)).max(time(other.as_ref().map(|row| row.timestamp)));
         let result = (self.joiner)(key, this.as_ref().map(|row| &row.value), other.as_ref().map(|row| &row.value));
         Ok(not_null(result).map(|value| ValueAndTimestamp::new(value, timestamp)))
-    }
-
-    fn get_as_of(
-        &mut self,
-        _ctx: &mut Lookup<'_>,
-        _key: &K,
-        _timestamp: i64,
-    ) -> ProcessResult<Option<ValueAndTimestamp<W>>> {
-        // As in Kafka Streams, a join of versioned tables is not versioned itself.
-        Err("a joined table keeps no earlier values".into())
-    }
-
-    fn is_versioned(&self) -> bool {
-        false
     }
 }

@@ -1,0 +1,52 @@
+//! What the larger examples share of a command line.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use streams_core::ProcessingGuarantee;
+
+/// What a crash may do to the results.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Guarantee {
+    /// Nothing
+    #[value(alias = "exactly_once_v2", alias = "exactly_once", alias = "eos")]
+    ExactlyOnce,
+    /// Records that were being processed may count twice
+    #[value(alias = "at_least_once", alias = "alos")]
+    AtLeastOnce,
+}
+
+impl From<Guarantee> for ProcessingGuarantee {
+    fn from(guarantee: Guarantee) -> Self {
+        match guarantee {
+            Guarantee::ExactlyOnce => ProcessingGuarantee::ExactlyOnceV2,
+            Guarantee::AtLeastOnce => ProcessingGuarantee::AtLeastOnce,
+        }
+    }
+}
+
+/// The folder that was chosen, or that of `application` where programs of this user keep data, by the custom of the
+/// system.
+///
+/// # Errors
+///
+/// If none was chosen, and the user has no home folder.
+pub fn data_folder(chosen: Option<&Path>, application: &str) -> anyhow::Result<PathBuf> {
+    if let Some(chosen) = chosen {
+        return Ok(chosen.to_owned());
+    }
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = if cfg!(windows) {
+        set("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        set("HOME").map(|home| home.join("Library/Application Support"))
+    } else {
+        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
+    };
+    let data = data.context("no home folder is known: choose one with --data")?;
+    Ok(data.join("kafka-streams-rs").join(application))
+}
