@@ -98,8 +98,46 @@ impl Bench {
     }
 
     /// Calls `each` with key and value of every record that readers of committed records see.
-    pub(crate) fn read(&self, topic: &str, each: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> anyhow::Result<()> {
-        read(&self.client(), topic, each)
+    pub(crate) fn read(&self, topic: &str, mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> anyhow::Result<()> {
+        self.records(topic, |_, record| {
+            each(record.key, record.value);
+            Ok(())
+        })
+    }
+
+    /// Calls `each` with partition and record, for every record that readers of committed records see.
+    pub(crate) fn records(
+        &self,
+        topic: &str,
+        mut each: impl FnMut(u32, RecordView<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut admin = self.log.admin()?;
+        let topic = TopicName::new(topic)?;
+        let partitions = admin.describe_topic(&topic)?.with_context(|| format!("no topic {topic}"))?.partitions;
+        let mut left = HashMap::new();
+        for number in 0..partitions {
+            let partition = TopicPartition::new(topic.clone(), number);
+            let offset = |admin: &mut dyn Admin, spec| admin.list_offset(&partition, spec);
+            let start = offset(&mut *admin, OffsetSpec::Earliest)?;
+            if let Some(end) =
+                offset(&mut *admin, OffsetSpec::Latest(Isolation::ReadCommitted))?.filter(|end| Some(*end) > start)
+            {
+                left.insert(partition, end);
+            }
+        }
+        let mut consumer = self.log.consumer(&ConsumerConfig::default())?;
+        consumer.assign(&left.keys().map(|partition| (partition.clone(), StartAt::Beginning)).collect::<Vec<_>>())?;
+        while !left.is_empty() {
+            let Polled::Batch(batch) = consumer.poll(Duration::from_secs(1))? else { continue };
+            let mut records = batch.cursor();
+            while let Some(at) = records.advance()? {
+                each(batch.partition.partition, records.view(&at))?;
+            }
+            if left.get(&batch.partition).is_some_and(|end| batch.next >= *end) {
+                left.remove(&batch.partition);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -163,36 +201,4 @@ pub(crate) fn close(streams: &Streams) -> anyhow::Result<()> {
         Some(error) => bail!("the application stopped: {error}"),
         None => Ok(()),
     }
-}
-
-/// See [`Bench::read`].
-fn read(client: &SharedClient, topic: &str, mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> anyhow::Result<()> {
-    let mut admin = client.admin()?;
-    let topic = TopicName::new(topic)?;
-    let partitions = admin.describe_topic(&topic)?.with_context(|| format!("no topic {topic}"))?.partitions;
-    let mut left = HashMap::new();
-    for number in 0..partitions {
-        let partition = TopicPartition::new(topic.clone(), number);
-        let offset = |admin: &mut dyn Admin, spec| admin.list_offset(&partition, spec);
-        let start = offset(&mut *admin, OffsetSpec::Earliest)?;
-        if let Some(end) =
-            offset(&mut *admin, OffsetSpec::Latest(Isolation::ReadCommitted))?.filter(|end| Some(*end) > start)
-        {
-            left.insert(partition, end);
-        }
-    }
-    let mut consumer = client.consumer(&ConsumerConfig::default())?;
-    consumer.assign(&left.keys().map(|partition| (partition.clone(), StartAt::Beginning)).collect::<Vec<_>>())?;
-    while !left.is_empty() {
-        let Polled::Batch(batch) = consumer.poll(Duration::from_secs(1))? else { continue };
-        let mut records = batch.cursor();
-        while let Some(at) = records.advance()? {
-            let record = records.view(&at);
-            each(record.key, record.value);
-        }
-        if left.get(&batch.partition).is_some_and(|end| batch.next >= *end) {
-            left.remove(&batch.partition);
-        }
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@ mod log;
 mod operators;
 mod reads;
 mod restore;
+mod rival;
 mod stateless;
 mod text;
 mod usage;
