@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -25,27 +25,31 @@ const APPLICATION: &str = "bench";
 /// How often the benchmark looks whether all is done: the error of its times.
 const TICK: Duration = Duration::from_millis(5);
 /// A benchmark that does not get ready within this time never will.
-const READY_WAIT: Duration = Duration::from_secs(600);
+pub(crate) const READY_WAIT: Duration = Duration::from_secs(600);
 const CLOSE_WAIT: Duration = Duration::from_secs(60);
 
-/// A log in a folder of its own, which goes when this goes.
+/// A log in a folder, and what applications on it are told.
 pub(crate) struct Bench {
     log: EmbeddedLog,
     common: Common,
+    path: PathBuf,
     /// Goes after the log that lies in it.
-    folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Bench {
+    /// In a folder of its own, which goes when this goes.
     pub(crate) fn new(common: &Common) -> anyhow::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("streams-bench-");
-        let folder = match &common.data {
-            Some(data) => builder.tempdir_in(data).with_context(|| format!("cannot use {}", data.display()))?,
-            None => builder.tempdir()?,
-        };
-        let log = EmbeddedLog::open(folder.path().join("log"), LogConfig::default())?;
-        Ok(Bench { folder, log, common: common.clone() })
+        let folder = folder(common)?;
+        let mut bench = Self::at(folder.path(), common)?;
+        bench._folder = Some(folder);
+        Ok(bench)
+    }
+
+    /// In a folder that stays: what is there already is found again.
+    pub(crate) fn at(path: &Path, common: &Common) -> anyhow::Result<Self> {
+        let log = EmbeddedLog::open(path.join("log"), LogConfig::default())?;
+        Ok(Bench { log, common: common.clone(), path: path.to_owned(), _folder: None })
     }
 
     pub(crate) fn client(&self) -> SharedClient {
@@ -94,7 +98,7 @@ impl Bench {
     }
 
     fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.path.join("state")
     }
 
     /// Calls `each` with key and value of every record that readers of committed records see.
@@ -138,6 +142,25 @@ impl Bench {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Bench {
+    /// Before the folder goes: a thread of an application that has ended may hold the log a moment longer.
+    fn drop(&mut self) {
+        if let Err(error) = self.log.clone().close() {
+            eprintln!("warning: the log was not closed in order: {error}");
+        }
+    }
+}
+
+/// A new folder below the one that was asked for.
+pub(crate) fn folder(common: &Common) -> anyhow::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("streams-bench-");
+    match &common.data {
+        Some(data) => builder.tempdir_in(data).with_context(|| format!("cannot use {}", data.display())),
+        None => Ok(builder.tempdir()?),
     }
 }
 

@@ -126,6 +126,11 @@ fn bytes_written() -> u64 {
     field("/proc/self/io", "wchar:")
 }
 
+/// Memory held now.
+pub(crate) fn rss_bytes() -> u64 {
+    field("/proc/self/status", "VmRSS:") * 1024
+}
+
 fn peak_rss_bytes() -> u64 {
     field("/proc/self/status", "VmHWM:") * 1024
 }
