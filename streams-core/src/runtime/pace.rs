@@ -15,8 +15,9 @@ const RUN_RECORDS_MAX: usize = 8_192;
 /// Outputs outside a transaction become visible at the latest after this time (Kafka Streams' `linger.ms`).
 const LINGER: Duration = Duration::from_millis(100);
 
-/// While records wait, a commit comes at the earliest this many times its predecessor's length after it: with a hundred
-/// partitions a commit is a hundred syncs, and must not be what a thread mostly does.
+/// While records wait, a commit comes at the earliest this many times the length of a commit after the last one: with a
+/// hundred partitions a commit is a hundred syncs, and must not be what a thread mostly does. Of the last two commits
+/// the shorter counts: the first one makes files, and a disk may stumble once.
 const BACKLOG_COMMIT_RATIO: u32 = 4;
 
 /// … but not later than this, or than the commit interval.
@@ -32,8 +33,8 @@ pub(crate) struct Pace {
     has_backlog: [bool; 2],
     commit_interval: Duration,
     last_commit: Duration,
-    /// How long the last commit took.
-    commit_took: Duration,
+    /// How long the last two commits took.
+    commits_took: [Duration; 2],
     last_flush: Duration,
 }
 
@@ -45,7 +46,7 @@ impl Pace {
             has_backlog: [false; 2],
             commit_interval,
             last_commit: now,
-            commit_took: Duration::ZERO,
+            commits_took: [Duration::ZERO; 2],
             last_flush: now,
         }
     }
@@ -81,7 +82,7 @@ impl Pace {
     /// A commit that took `took` has ended.
     pub(crate) fn committed(&mut self, now: Duration, took: Duration) {
         self.last_commit = now;
-        self.commit_took = took;
+        self.commits_took = [self.commits_took[1], took];
         self.last_flush = now;
     }
 
@@ -97,7 +98,8 @@ impl Pace {
         let mut interval = self.commit_interval;
         // Zero is a wish to commit after every turn.
         if self.has_backlog.contains(&true) && !interval.is_zero() {
-            interval = interval.max((self.commit_took * BACKLOG_COMMIT_RATIO).min(BACKLOG_COMMIT_MAX));
+            let took = self.commits_took[0].min(self.commits_took[1]);
+            interval = interval.max((took * BACKLOG_COMMIT_RATIO).min(BACKLOG_COMMIT_MAX));
         }
         (self.last_commit + interval).saturating_sub(now)
     }
@@ -144,6 +146,11 @@ mod tests {
     fn long_commits_are_rarer_while_records_wait_and_only_then() {
         let mut pace = Pace::new(5 * MS, Duration::ZERO);
         pace.committed(Duration::ZERO, 30 * MS);
+        pace.ran(pace.run_records(), MS);
+        assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS, "one long commit says nothing");
+        pace.begin_turn();
+        pace.begin_turn();
+        pace.committed(Duration::ZERO, 40 * MS);
         assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS, "nothing waits");
         pace.ran(pace.run_records(), MS);
         assert_eq!(pace.until_commit(Duration::ZERO), 120 * MS);
@@ -155,7 +162,9 @@ mod tests {
         pace.ran(pace.run_records(), MS);
         pace.committed(Duration::ZERO, MS);
         assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS, "a short commit costs nothing");
-        pace.committed(Duration::ZERO, 1_000 * MS);
+        for _ in 0..2 {
+            pace.committed(Duration::ZERO, 1_000 * MS);
+        }
         assert_eq!(pace.until_commit(Duration::ZERO), BACKLOG_COMMIT_MAX);
         let mut every_turn = Pace::new(Duration::ZERO, Duration::ZERO);
         every_turn.ran(every_turn.run_records(), MS);
