@@ -21,6 +21,13 @@ pub(crate) trait ValueGetter<K, V>: Send {
     /// The value of `key` now.
     fn get(&mut self, ctx: &mut Lookup<'_>, key: &K) -> ProcessResult<Option<ValueAndTimestamp<V>>>;
 
+    /// Shows `read` the value of `key` now: as [`ValueGetter::get`], but a value that lies in a store is not copied.
+    fn read(&mut self, ctx: &mut Lookup<'_>, key: &K, read: &mut dyn FnMut(Option<&V>)) -> ProcessResult {
+        let row = self.get(ctx, key)?;
+        read(row.as_ref().map(|row| &row.value));
+        Ok(())
+    }
+
     /// The value that `key` had at `timestamp`. Only for versioned tables.
     fn get_as_of(
         &mut self,
@@ -88,6 +95,15 @@ impl<K: Data, V: Data> ValueGetter<K, V> for InStore<K, V> {
     #[inline]
     fn get(&mut self, ctx: &mut Lookup<'_>, key: &K) -> ProcessResult<Option<ValueAndTimestamp<V>>> {
         self.store().get(ctx, key)
+    }
+
+    #[inline]
+    fn read(&mut self, ctx: &mut Lookup<'_>, key: &K, read: &mut dyn FnMut(Option<&V>)) -> ProcessResult {
+        match self.store() {
+            TableStore::Timestamped(store) => read(ctx.store(store).get(key)?.map(|row| &row.value)),
+            versioned => read(versioned.get(ctx, key)?.as_ref().map(|row| &row.value)),
+        }
+        Ok(())
     }
 
     fn get_as_of(

@@ -74,15 +74,19 @@ impl<KT: Data, VT: Data, S, J> LookupProcessor<KT, VT, S, J> {
         J: Fn(&K, &V, Option<&VT>) -> W,
     {
         let key = (self.join.select)(&record.key, &record.value);
-        let row = if key.is_null() {
-            None
-        } else if self.getter.is_versioned() {
-            self.getter.get_as_of(&mut ctx.lookup(), &key, record.timestamp)?
-        } else {
-            self.getter.get(&mut ctx.lookup(), &key)?
+        let (join, mut joined) = (&self.join, None);
+        let mut complete = |value: Option<&VT>| {
+            joined = (join.is_left || value.is_some()).then(|| (join.joiner)(&record.key, &record.value, value));
         };
-        let value = row.as_ref().map(|row| &row.value);
-        Ok((self.join.is_left || value.is_some()).then(|| (self.join.joiner)(&record.key, &record.value, value)))
+        if key.is_null() {
+            complete(None);
+        } else if self.getter.is_versioned() {
+            let row = self.getter.get_as_of(&mut ctx.lookup(), &key, record.timestamp)?;
+            complete(row.as_ref().map(|row| &row.value));
+        } else {
+            self.getter.read(&mut ctx.lookup(), &key, &mut complete)?;
+        }
+        Ok(joined)
     }
 }
 
