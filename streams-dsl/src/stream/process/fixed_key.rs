@@ -90,6 +90,15 @@ pub trait FixedKeyProcessor<K, V, W>: Send {
         Ok(())
     }
 
+    /// As [`Processor::flush`].
+    ///
+    /// # Errors
+    ///
+    /// As [`FixedKeyProcessor::process`].
+    fn flush(&mut self, _ctx: &mut FixedKeyContext<'_, '_, K, W>) -> ProcessResult {
+        Ok(())
+    }
+
     /// Called once at the end, also after errors.
     fn close(&mut self) {}
 }
@@ -240,6 +249,10 @@ where
         ctx: &mut ProcessorContext<'_, K, W>,
     ) -> ProcessResult {
         self.0.punctuate(punctuation, timestamp, &mut FixedKeyContext(ctx))
+    }
+
+    fn flush(&mut self, ctx: &mut ProcessorContext<'_, K, W>) -> ProcessResult {
+        self.0.flush(&mut FixedKeyContext(ctx))
     }
 
     fn close(&mut self) {
