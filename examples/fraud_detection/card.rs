@@ -1,16 +1,14 @@
-//! What is known of a card: how its owner pays, and what it was used for in the last days.
+//! What is known of a card: how its owner pays.
 
 use serde::{Deserialize, Serialize};
 use streams_dsl::prelude::*;
 
 use crate::{
+    activity::{Activity, DAY_MS, HOUR_MS, Velocity},
     features::{Bin, Features},
     model::Reason,
     transaction::{Payment, Verdict},
 };
-
-pub(crate) const HOUR_MS: i64 = 3_600_000;
-pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// The running mean forgets payments older than about this many.
 const MEMORY: f32 = 50.0;
@@ -91,36 +89,61 @@ impl Population {
     }
 }
 
-/// What a card was used for in one hour: a window of the aggregate `velocity`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Spending {
-    count: u32,
-    sum: f32,
-    most: f32,
+/// A payment, with what was known of its card at its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CardPayment {
+    pub(crate) payment: Payment,
+    velocity: Velocity,
+    genuine: u32,
+    mean: f32,
+    log_mean: f32,
+    log_variance: f32,
+    /// Frauds with the card in the week before.
+    frauds: u32,
 }
 
-impl Data for Spending {
+impl CardPayment {
+    fn new(activity: &Activity, profile: Option<&Profile>) -> CardPayment {
+        let unknown = Profile::default();
+        let Profile { genuine, mean, log_mean, log_variance, frauds_ms } = profile.unwrap_or(&unknown);
+        let velocity = activity.velocity();
+        let payment = activity.payment.clone();
+        let week = payment.time_ms - 7 * DAY_MS..payment.time_ms;
+        let frauds = frauds_ms.iter().filter(|time| week.contains(time)).count() as u32;
+        CardPayment {
+            payment,
+            velocity,
+            genuine: *genuine,
+            mean: *mean,
+            log_mean: *log_mean,
+            log_variance: *log_variance,
+            frauds,
+        }
+    }
+}
+
+/// What concerns a card, on its way to the terminal, in the order in which it became known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum CardEvent {
+    Payment(CardPayment),
+    Verdict(Verdict),
+}
+
+impl CardEvent {
+    pub(crate) fn payment(activity: &Activity, profile: Option<&Profile>) -> CardEvent {
+        CardEvent::Payment(CardPayment::new(activity, profile))
+    }
+
+    pub(crate) fn terminal(&self) -> i64 {
+        match self {
+            CardEvent::Payment(card) => card.payment.terminal,
+            CardEvent::Verdict(verdict) => verdict.terminal,
+        }
+    }
+}
+
+impl Data for CardEvent {
     type Serde = Postcard;
-}
-
-impl Spending {
-    pub(crate) fn with(self, amount: f32) -> Spending {
-        Spending { count: self.count + 1, sum: self.sum + amount, most: self.most.max(amount) }
-    }
-
-    /// Both together.
-    pub(crate) fn and(self, other: Spending) -> Spending {
-        Spending { count: self.count + other.count, sum: self.sum + other.sum, most: self.most.max(other.most) }
-    }
-}
-
-/// How fast a card is used, this payment included.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Velocity {
-    pub(crate) day: Spending,
-    pub(crate) week: Spending,
-    /// Payments since the last pause.
-    pub(crate) burst: i64,
 }
 
 /// What a person is told of a payment that looks like fraud.
@@ -134,6 +157,9 @@ pub(crate) struct Signals {
     pub(crate) shipping_km: f32,
     pub(crate) terminal_km: f32,
     pub(crate) hour: u32,
+    /// Verdicts on payments at the terminal within a week, and frauds among them.
+    pub(crate) terminal_verdicts: u32,
+    pub(crate) terminal_frauds: u32,
 }
 
 /// What each feature of a card says, in the order in which [`features`] adds them.
@@ -166,21 +192,14 @@ pub(crate) const REASONS: [(Reason, Reason); 22] = {
 };
 
 /// What the card says about a payment.
-pub(crate) fn features(
-    payment: &Payment,
-    profile: Option<&Profile>,
-    population: &Population,
-    velocity: &Velocity,
-) -> (Features, Signals) {
-    let unknown = Profile::default();
-    let profile = profile.unwrap_or(&unknown);
-    let trust = profile.genuine as f32 / (profile.genuine as f32 + 2.0);
-    let usual = trust * profile.mean + (1.0 - trust) * population.mean + 1.0;
-    let deviations = (payment.amount.ln_1p() - profile.log_mean) / (profile.log_variance.sqrt() + 0.3);
-    let deviations = if profile.genuine > 2 { deviations } else { 0.0 };
-    let usual_count = (velocity.week.count - velocity.day.count) as f32 / 6.0 + 0.7;
-    let week = payment.time_ms - 7 * DAY_MS..payment.time_ms;
-    let frauds = profile.frauds_ms.iter().filter(|time| week.contains(time)).count() as i32;
+pub(crate) fn features(card: &CardPayment, population: &Population) -> (Features, Signals) {
+    let CardPayment { payment, velocity, .. } = card;
+    let trust = card.genuine as f32 / (card.genuine as f32 + 2.0);
+    let usual = trust * card.mean + (1.0 - trust) * population.mean + 1.0;
+    let deviations = (payment.amount.ln_1p() - card.log_mean) / (card.log_variance.sqrt() + 0.3);
+    let deviations = if card.genuine > 2 { deviations } else { 0.0 };
+    let usual_count = (velocity.week_count - velocity.day.count) as f32 / 6.0 + 0.7;
+    let frauds = card.frauds as i32;
     let hour = (payment.time_ms.rem_euclid(DAY_MS) / HOUR_MS) as i32;
 
     let ratio = Bin::log(payment.amount / usual, 1.5, -3, 8);
@@ -192,7 +211,7 @@ pub(crate) fn features(
     let day = velocity.day.count as i32;
     let few_frauds = Bin::of(frauds, 0, 2);
 
-    let mut features = Features::with_capacity(REASONS.len() + super::terminal::REASONS.len());
+    let mut features = Features::default();
     for bin in [
         Bin::of(0, 0, 0),
         ratio,
@@ -224,11 +243,14 @@ pub(crate) fn features(
         amount: payment.amount,
         ratio: payment.amount / usual,
         day_count: velocity.day.count,
-        burst: velocity.burst as u32,
-        card_frauds: frauds as u32,
+        burst: velocity.burst,
+        card_frauds: card.frauds,
         shipping_km: payment.shipping_km,
         terminal_km: payment.terminal_km,
         hour: hour as u32,
+        // Not known here yet.
+        terminal_verdicts: 0,
+        terminal_frauds: 0,
     };
     (features, signals)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use crate::{card::DAY_MS, input::Input};
+use crate::{activity::DAY_MS, input::Input};
 
 /// Payments per day that a team can look at.
 const PER_DAY: usize = 100;

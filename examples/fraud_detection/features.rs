@@ -31,28 +31,50 @@ impl Bin {
     }
 }
 
+/// Features that a payment can have.
+pub(crate) const FEATURES_MAX: usize = 32;
+
 /// The features of one payment: of each its place. Which bins a feature has never depends on the payment, so that a
 /// place always means the same.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Features {
-    places: Vec<u16>,
+    places: [u16; FEATURES_MAX],
+    len: u8,
     /// First place of the next feature.
     end: u16,
 }
 
 impl Features {
-    pub(crate) fn with_capacity(features: usize) -> Self {
-        Features { places: Vec::with_capacity(features), end: 0 }
-    }
-
     /// Adds the next feature.
     pub(crate) fn add(&mut self, bin: Bin) {
-        self.places.push(self.end + bin.index);
+        self.places[usize::from(self.len)] = self.end + bin.index;
+        self.len += 1;
         self.end += bin.count;
     }
 
+    /// As bytes that [`Features::read`] reads.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.len);
+        out.extend_from_slice(&self.end.to_le_bytes());
+        for place in &self.places[..usize::from(self.len)] {
+            out.extend_from_slice(&place.to_le_bytes());
+        }
+    }
+
+    /// The features at the beginning of `bytes`, and what comes after them.
+    pub(crate) fn read(bytes: &[u8]) -> Option<(Features, &[u8])> {
+        let ([len, end @ ..], rest) = bytes.split_first_chunk::<3>()?;
+        let mut features = Features { len: *len, end: u16::from_le_bytes(*end), ..Features::default() };
+        let (places, rest) = rest.split_at_checked(2 * usize::from(*len))?;
+        let known = features.places.get_mut(..usize::from(*len))?;
+        for (place, bytes) in known.iter_mut().zip(places.as_chunks::<2>().0) {
+            *place = u16::from_le_bytes(*bytes);
+        }
+        Some((features, rest))
+    }
+
     pub(crate) fn places(&self) -> impl Iterator<Item = usize> {
-        self.places.iter().map(|place| usize::from(*place))
+        self.places[..usize::from(self.len)].iter().map(|place| usize::from(*place))
     }
 
     /// Number of places that all features together have.

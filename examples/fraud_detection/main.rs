@@ -9,12 +9,14 @@
 //! The model learns in the first two thirds of the time, from labels that become known `--label-delay` after their
 //! transactions; the last third is scored with what was learned then, and measured. [`topology`] draws how.
 
+mod activity;
 mod args;
 mod card;
 mod evaluation;
 mod features;
 mod feed;
 mod input;
+mod learner;
 mod model;
 mod run_file;
 mod scoring;
@@ -23,6 +25,7 @@ mod terminal;
 mod threshold;
 mod topology;
 mod transaction;
+mod waiting;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -72,7 +75,10 @@ struct Summary {
     alerts: usize,
     #[serde(flatten)]
     evaluation: Evaluation,
+    /// From the first record that was fed until all results were committed. Reading the file before, and measuring after
+    /// it, are not in it.
     seconds: f64,
+    /// Transactions in one of these seconds; their verdicts are not counted.
     events_per_second: f64,
 }
 
@@ -80,7 +86,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            examples::say(format_args!("error: {error:#}"));
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -102,7 +108,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         is_finished: false,
     };
     run_file.begin(&data, args.reset)?;
-    examples::say(format_args!("data is kept in {}", data.display()));
+    eprintln!("data is kept in {}", data.display());
     let log = EmbeddedLog::open(data.join("log"), LogConfig::default())?;
     let client: SharedClient = Arc::new(log.clone());
     create_topics(&client)?;
@@ -136,7 +142,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     fed?;
     if outcome? == Outcome::Interrupted {
         log.close()?;
-        examples::say("stopped; the next run goes on from here");
+        eprintln!("stopped; the next run goes on from here");
         return Ok(());
     }
 
@@ -152,14 +158,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
         seconds,
         events_per_second: feed.transactions() as f64 / seconds,
     };
-    let mut text = shown(&summary);
+    show(&summary);
     if let Some(path) = &args.scores {
         write_scores(path, scores).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.json {
-        text += &format!("{}\n", serde_json::to_string(&summary)?);
+        println!("{}", serde_json::to_string(&summary)?);
     }
-    examples::print(&text).context("cannot write to standard output")?;
     log.close()?;
     run_file.finish(&data)
 }
@@ -219,7 +224,7 @@ fn write_scores(path: &Path, scores: HashMap<i64, f32>) -> std::io::Result<()> {
     out.flush()
 }
 
-fn shown(summary: &Summary) -> String {
+fn show(summary: &Summary) {
     let Summary { transactions, malformed, alerts, evaluation, seconds, events_per_second } = summary;
     let mut text = format!(
         "{transactions} transactions, {malformed} malformed rows, {alerts} alerts, {seconds:.2} s \
@@ -240,5 +245,6 @@ fn shown(summary: &Summary) -> String {
         let (frauds, found, recall) = (scenario.frauds, scenario.found, scenario.recall);
         text += &format!("  recall of scenario {number}           {recall:.3} ({found} of {frauds})\n");
     }
-    text
+    // Whoever reads our output may have enough.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use streams_dsl::prelude::*;
 
 use crate::{
-    card::{DAY_MS, Signals},
+    activity::DAY_MS,
+    card::Signals,
     features::{Bin, Features},
     model::Reason,
     transaction::{Payment, Verdict},
@@ -15,7 +16,7 @@ const VERDICTS_MAX: usize = 64;
 /// How long a verdict says something about the terminal.
 const MEMORY_MS: i64 = 30 * DAY_MS;
 
-/// A payment at a terminal, with what its card says about it.
+/// A payment with all that is known of it so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Suspect {
     pub(crate) payment: Payment,
@@ -41,24 +42,37 @@ pub(crate) enum TerminalEvent {
 }
 
 impl TerminalEvent {
-    pub(crate) fn suspect(self) -> Option<Suspect> {
-        if let TerminalEvent::Suspect(suspect) = self { Some(suspect) } else { None }
-    }
-
     pub(crate) fn finding(self) -> Option<Finding> {
         if let TerminalEvent::Finding(finding) = self { Some(finding) } else { None }
     }
+
+    /// A payment with what is known of its terminal; a verdict as it is.
+    pub(crate) fn at_terminal(&self, risk: Option<&Risk>) -> TerminalEvent {
+        let mut event = self.clone();
+        if let TerminalEvent::Suspect(suspect) = &mut event {
+            let unknown = Risk::default();
+            suspect.meet(risk.unwrap_or(&unknown));
+        }
+        event
+    }
 }
 
-impl Data for Suspect {
+impl Suspect {
+    /// Adds what the terminal says.
+    fn meet(&mut self, risk: &Risk) {
+        let now_ms = self.payment.time_ms;
+        add_features(&mut self.features, now_ms, self.suspicion, risk);
+        let week = risk.window(now_ms, 7 * DAY_MS);
+        self.signals.terminal_verdicts = week.len() as u32;
+        self.signals.terminal_frauds = week.iter().filter(|known| known.is_fraud).count() as u32;
+    }
+}
+
+impl Data for TerminalEvent {
     type Serde = Postcard;
 }
 
 impl Data for Finding {
-    type Serde = Postcard;
-}
-
-impl Data for TerminalEvent {
     type Serde = Postcard;
 }
 
@@ -79,13 +93,6 @@ impl Data for Risk {
     type Serde = Postcard;
 }
 
-/// What a person is told of the terminal of a payment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TerminalSignals {
-    pub(crate) verdicts: u32,
-    pub(crate) frauds: u32,
-}
-
 impl Risk {
     /// The risk after one more verdict.
     pub(crate) fn with(mut self, finding: &Finding) -> Risk {
@@ -100,24 +107,18 @@ impl Risk {
         self
     }
 
-    /// How many verdicts of the `window_ms` before `now_ms` say something about the terminal, and how many of them
-    /// are frauds.
-    fn window(&self, now_ms: i64, window_ms: i64) -> (f32, f32) {
-        let inside = self.verdicts.iter().filter(|known| known.time_ms > now_ms - window_ms);
-        inside.fold((0.0, 0.0), |(all, frauds), known| {
-            let weight = 1.0 - known.explained;
-            (all + weight, frauds + if known.is_fraud { weight } else { 0.0 })
-        })
+    /// The verdicts of the `window_ms` before `now_ms`.
+    fn window(&self, now_ms: i64, window_ms: i64) -> &[Known] {
+        &self.verdicts[self.verdicts.partition_point(|known| known.time_ms <= now_ms - window_ms)..]
     }
+}
 
-    /// The verdicts of the week before `now_ms`.
-    pub(crate) fn signals(&self, now_ms: i64) -> TerminalSignals {
-        let week = || self.verdicts.iter().filter(|known| known.time_ms > now_ms - 7 * DAY_MS);
-        TerminalSignals {
-            verdicts: week().count() as u32,
-            frauds: week().filter(|known| known.is_fraud).count() as u32,
-        }
-    }
+/// How many of these verdicts say something about the terminal, and how many of them are frauds.
+fn weighed(verdicts: &[Known]) -> (f32, f32) {
+    verdicts.iter().fold((0.0, 0.0), |(all, frauds), known| {
+        let weight = 1.0 - known.explained;
+        (all + weight, frauds + if known.is_fraud { weight } else { 0.0 })
+    })
 }
 
 /// What each feature of a terminal says, in the order in which [`add_features`] adds them.
@@ -136,10 +137,9 @@ pub(crate) const REASONS: [(Reason, Reason); 8] = {
 };
 
 /// Adds what the terminal says about a payment to what the card says.
-pub(crate) fn add_features(features: &mut Features, suspect: &Suspect, risk: &Risk) {
-    let now_ms = suspect.payment.time_ms;
-    let (week, week_frauds) = risk.window(now_ms, 7 * DAY_MS);
-    let (month, month_frauds) = risk.window(now_ms, MEMORY_MS);
+fn add_features(features: &mut Features, now_ms: i64, suspicion: f32, risk: &Risk) {
+    let (week, week_frauds) = weighed(risk.window(now_ms, 7 * DAY_MS));
+    let (month, month_frauds) = weighed(risk.window(now_ms, MEMORY_MS));
     let rate = |all: f32, frauds: f32| Bin::of((frauds / (all + 0.5) * 5.0).round() as i32, 0, 5);
     let whole = |value: f32, most: i32| Bin::of(value.round() as i32, 0, most);
     // Genuine, fraud of the terminal, fraud of the card.
@@ -156,8 +156,8 @@ pub(crate) fn add_features(features: &mut Features, suspect: &Suspect, risk: &Ri
         Bin::of(last_three, 0, 63),
         last_kind.with(age),
         last_kind.with(whole(month_frauds, 6)),
-        Bin::of((suspect.suspicion * 6.0) as i32, 0, 5).with(last_kind).with(whole(week_frauds, 3)),
-        Bin::of((suspect.suspicion * 20.0) as i32, 0, 20),
+        Bin::of((suspicion * 6.0) as i32, 0, 5).with(last_kind).with(whole(week_frauds, 3)),
+        Bin::of((suspicion * 20.0) as i32, 0, 20),
     ] {
         features.add(bin);
     }

@@ -1,19 +1,22 @@
 //! The topology: who pays how, where frauds happen, and what to do about a payment.
 //!
 //! ```text
-//! card-events ─┬─ payments ─┬─ velocity: spending per card and hour (hopping windows, read back over a day and a week)
-//!  (by card)   │            ├─ bursts: payments per card without a pause (session windows)
-//!              │            └─ join profiles ───┐
-//!              └─ verdicts ─┬─ profiles: table ─┘
-//!                           └───────────────────┴─ card-scoring ── by-terminal-repartition ─┬─ payments ── join risks ─┐
-//!                                                                     (by terminal)         └─ verdicts ─┬─ risks ─────┘
-//!                                                                                                        └─ payment-scoring
+//! card-events ─┬─ payments ── activity: a day, a week and a burst of each card ── join profiles ─┐
+//!  (by card)   └─ verdicts ─┬─ profiles: how each card usually pays ────────────────┘            │
+//!                           └────────────────────────────────────────── by-terminal-repartition ─┘
+//!
+//! by-terminal-repartition ── card-scoring ─┬────────────────────── join risks ── payment-scoring
+//!  (by terminal)                           └─ verdicts ── risks ──────┘
+//!
 //! scores ← every payment   alerts ← payments above the threshold, with reasons   hot-terminals ← alerts per day
 //! malformed-card-events ← rows that are no events, with the reason
 //! ```
 //!
 //! A verdict enters the topic of card events when it becomes known. What the tables, models and the threshold are made of
-//! are verdicts alone, so they know nothing before its time; the windows hold payments up to the one that is scored.
+//! are verdicts alone, so they know nothing before its time; the activity holds payments up to the one that is scored.
+//!
+//! Cards and terminals have their state in two tasks, each with its thread; the models are with the terminals, so that
+//! both tasks have about as much to do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,9 +24,10 @@ use streams_core::state::StoreBuilder;
 use streams_dsl::prelude::*;
 
 use crate::{
-    card::{Population, Profile, Spending},
-    model::Learner,
-    scoring::{BURSTS, CARD_MODEL, CardEvent, CardScoring, Case, Decision, PAYMENT_MODEL, PaymentScoring, VELOCITY},
+    activity::Activity,
+    card::{CardEvent, Population, Profile},
+    learner::Learner,
+    scoring::{CARD_MODEL, CardScoring, Decision, PAYMENT_MODEL, PaymentScoring},
     terminal::{Risk, TerminalEvent},
     threshold::Threshold,
     transaction::{Event, Payment, Verdict},
@@ -37,10 +41,7 @@ pub(crate) const HOT_TERMINALS: &str = "hot-terminals";
 pub(crate) const MALFORMED: &str = "malformed-card-events";
 pub(crate) const TOPICS: [&str; 5] = [CARD_EVENTS, SCORES, ALERTS, HOT_TERMINALS, MALFORMED];
 
-const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
-/// A pause of this length ends a burst of payments.
-const PAUSE: Duration = Duration::from_secs(3 * 3_600);
 /// Alerts of a terminal within a day that make it hot.
 const HOT: i64 = 3;
 
@@ -55,46 +56,40 @@ pub(crate) fn fraud_detection(
     let verdicts: KStream<i64, Verdict> = events.flat_map_values(|_, event| event.verdict());
     events.flat_map_values(|_, event| event.malformed()).to(MALFORMED);
 
-    // Nothing stands below these tables but what reads them, so there is nothing for a cache to hold back.
-    // What is known of each card. Payments reach the windows first, and then the scoring, which reads them.
+    // What is known of each card. Nobody waits for the commit to see less of it: no cache holds anything back.
     let profiles = verdicts.group_by_key().aggregate_with(
         Profile::default,
         |_, verdict, profile: Profile| profile.with(verdict),
         Materialized::new("profiles").with_caching_disabled(),
     );
-    let by_card = payments.group_by_key();
-    let _velocity = by_card.windowed_by(TimeWindows::of_size_and_grace(HOUR, DAY)).aggregate_with(
-        Spending::default,
-        |_, payment, spending: Spending| spending.with(payment.amount),
-        Materialized::new(VELOCITY).with_caching_disabled().with_retention(9 * DAY),
+    let activities = payments.group_by_key().aggregate_with(
+        Activity::default,
+        |_, payment, activity: Activity| activity.with(payment),
+        Materialized::new("activity").with_caching_disabled(),
     );
-    let _bursts = by_card
-        .windowed_by(SessionWindows::of_inactivity_gap_and_grace(PAUSE, DAY))
-        .count_with(Materialized::new(BURSTS).with_caching_disabled().with_retention(2 * DAY));
-    let scored_by_card = payments
-        .left_join_table(&profiles, |_, payment, profile| CardEvent::Payment(payment.clone(), profile.cloned()))
-        .merge(&verdicts.map_values(|_, verdict| CardEvent::Verdict(verdict)))
-        .process_with(
-            move || CardScoring::new(train_until_ms),
-            with_stores(&builder, "card-scoring", Learner::<Population>::stores(CARD_MODEL), &[VELOCITY, BURSTS]),
-        );
+    let card_events = activities
+        .to_stream_as(Option::unwrap_or_default)
+        .left_join_table(&profiles, |_, activity, profile| CardEvent::payment(activity, profile))
+        .merge(&verdicts.map_values(|_, verdict| CardEvent::Verdict(verdict)));
 
     // What is known of each terminal. Everything goes through one topic, so that it arrives in order.
-    let by_terminal: KStream<i64, TerminalEvent> =
-        scored_by_card.repartition_with(Repartitioned::new().with_name("by-terminal"));
-    let suspects = by_terminal.flat_map_values(|_, event| event.suspect());
-    let findings = by_terminal.flat_map_values(|_, event| event.finding());
+    let by_terminal: KStream<i64, CardEvent> = card_events
+        .select_key(|_, event| event.terminal())
+        .repartition_with(Repartitioned::new().with_name("by-terminal"));
+    let judged_by_card: KStream<i64, TerminalEvent> = by_terminal.process_values_with(
+        move || CardScoring::new(train_until_ms),
+        with_stores(&builder, "card-scoring", Learner::<Population>::stores(CARD_MODEL)),
+    );
+    let findings = judged_by_card.flat_map_values(|_, event| event.finding());
     let risks = findings.group_by_key().aggregate_with(
         Risk::default,
         |_, finding, risk: Risk| risk.with(finding),
         Materialized::new("risks").with_caching_disabled(),
     );
-    let decisions: KStream<i64, Decision> = suspects
-        .left_join_table(&risks, |_, suspect, risk| Case::Open(suspect.clone(), risk.cloned().unwrap_or_default()))
-        .merge(&findings.map_values(|_, finding| Case::Closed(finding)))
-        .process_with(
+    let decisions: KStream<i64, Decision> =
+        judged_by_card.left_join_table(&risks, |_, event, risk| event.at_terminal(risk)).process_values_with(
             move || PaymentScoring::new(train_until_ms),
-            with_stores(&builder, "payment-scoring", Learner::<Threshold>::stores(PAYMENT_MODEL), &[]),
+            with_stores(&builder, "payment-scoring", Learner::<Threshold>::stores(PAYMENT_MODEL)),
         );
 
     decisions.map(|_, decision| (decision.transaction, decision.score)).to(SCORES);
@@ -114,11 +109,11 @@ pub(crate) fn fraud_detection(
     builder.build()
 }
 
-/// Adds stores, and connects a processor to them and to `others`.
-fn with_stores(builder: &StreamsBuilder, name: &str, stores: Vec<Arc<dyn StoreBuilder>>, others: &[&str]) -> Processed {
+/// Adds stores, and connects a processor to them.
+fn with_stores(builder: &StreamsBuilder, name: &str, stores: Vec<Arc<dyn StoreBuilder>>) -> Processed {
     let names: Vec<String> = stores.iter().map(|store| store.name().to_owned()).collect();
     for store in stores {
         builder.add_state_store(store);
     }
-    Processed::new().with_name(name).with_state_stores(names).with_state_stores(others.iter().copied())
+    Processed::new().with_name(name).with_state_stores(names)
 }

@@ -101,16 +101,14 @@ impl Event {
     /// Reads a row. The error says what is wrong with it.
     pub(crate) fn parse(row: &str) -> Result<Event, String> {
         let mut fields = [""; PAYMENT_COLUMNS];
-        let mut found = 0;
-        let mut start = 0;
+        let (mut found, mut start) = (0, 0);
         // A comma is one byte, and never part of another character.
-        for (at, byte) in row.bytes().chain([b',']).enumerate() {
-            if byte == b',' {
-                if let Some(place) = fields.get_mut(found) {
-                    *place = &row[start..at];
-                }
-                (start, found) = (at + 1, found + 1);
+        let commas = row.bytes().enumerate().filter(|(_, byte)| *byte == b',').map(|(at, _)| at);
+        for end in commas.chain([row.len()]) {
+            if let Some(place) = fields.get_mut(found) {
+                *place = &row[start..end];
             }
+            (start, found) = (end + 1, found + 1);
         }
         match found {
             PAYMENT_COLUMNS => payment(&fields).map(Event::Payment),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, Result, StreamsConfig,
-    state::{SimulatedDisk, StateDirectory, StateSettings},
+    state::{MemoryBudget, SimulatedDisk, StateDirectory, StateSettings},
     task::{TaskId, record_collector::PartitionCounts},
     topology::{
         Topology,
@@ -64,8 +64,7 @@ pub(crate) fn open_directory(
 ) -> Result<Arc<StateDirectory>> {
     let caching = topology.stores.iter().filter(|store| store.builder.is_caching()).count().max(1);
     let settings = StateSettings {
-        budget: Arc::clone(&config.memory_budget),
-        config_setter: config.rocksdb_config_setter.clone(),
+        budget: MemoryBudget::new(config.memory_budget),
         held_bytes_max: config.statestore_cache_max_bytes / config.num_stream_threads / caching,
         simulated_disk: simulated_disk.cloned(),
         ..StateSettings::new(&config.state_dir)

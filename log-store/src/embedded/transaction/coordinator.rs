@@ -25,10 +25,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Epoch of the markers that end a transaction with data of this identity: it fences them. (No producer of ours has
-    /// the last epoch, but a file can name it.)
+    /// Epoch of the markers that end a transaction with data of this identity: it fences them.
     pub(crate) fn marker_epoch(self) -> i16 {
-        self.epoch.saturating_add(1)
+        self.epoch + 1
     }
 }
 

@@ -5,7 +5,6 @@ mod failing;
 mod faulty_log;
 mod global;
 mod idling;
-mod memory;
 mod missing_topics;
 mod rebalancing;
 mod rebuilding;
