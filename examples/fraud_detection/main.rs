@@ -86,7 +86,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            examples::say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -108,7 +108,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         is_finished: false,
     };
     run_file.begin(&data, args.reset)?;
-    eprintln!("data is kept in {}", data.display());
+    examples::say(format_args!("data is kept in {}", data.display()));
     let log = EmbeddedLog::open(data.join("log"), LogConfig::default())?;
     let client: SharedClient = Arc::new(log.clone());
     create_topics(&client)?;
@@ -142,7 +142,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     fed?;
     if outcome? == Outcome::Interrupted {
         log.close()?;
-        eprintln!("stopped; the next run goes on from here");
+        examples::say("stopped; the next run goes on from here");
         return Ok(());
     }
 
@@ -158,13 +158,14 @@ fn run(args: &Args) -> anyhow::Result<()> {
         seconds,
         events_per_second: feed.transactions() as f64 / seconds,
     };
-    show(&summary);
+    let mut text = shown(&summary);
     if let Some(path) = &args.scores {
         write_scores(path, scores).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if args.json {
-        println!("{}", serde_json::to_string(&summary)?);
+        text += &format!("{}\n", serde_json::to_string(&summary)?);
     }
+    examples::print(&text).context("cannot write to standard output")?;
     log.close()?;
     run_file.finish(&data)
 }
@@ -224,7 +225,7 @@ fn write_scores(path: &Path, scores: HashMap<i64, f32>) -> std::io::Result<()> {
     out.flush()
 }
 
-fn show(summary: &Summary) {
+fn shown(summary: &Summary) -> String {
     let Summary { transactions, malformed, alerts, evaluation, seconds, events_per_second } = summary;
     let mut text = format!(
         "{transactions} transactions, {malformed} malformed rows, {alerts} alerts, {seconds:.2} s \
@@ -245,6 +246,5 @@ fn show(summary: &Summary) {
         let (frauds, found, recall) = (scenario.frauds, scenario.found, scenario.recall);
         text += &format!("  recall of scenario {number}           {recall:.3} ({found} of {frauds})\n");
     }
-    // Whoever reads our output may have enough.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    text
 }

@@ -41,7 +41,7 @@ impl RunFile {
             None => {}
             Some(known) if known.is_finished || is_reset => {
                 if !is_reset {
-                    eprintln!("the last run in this folder was finished: starting over");
+                    examples::say("the last run in this folder was finished: starting over");
                 }
                 for folder in FOLDERS {
                     match fs::remove_dir_all(data.join(folder)) {
@@ -52,7 +52,7 @@ impl RunFile {
                     }
                 }
             }
-            Some(known) if known == *self => eprintln!("going on with the run that was interrupted"),
+            Some(known) if known == *self => examples::say("going on with the run that was interrupted"),
             Some(_) => bail!(
                 "the data folder {} holds an interrupted run of another input or label delay: start over with --reset, \
                  or choose another folder with --data",

@@ -1,7 +1,8 @@
 //! What the larger examples share of a command line.
 
 use std::{
-    env,
+    env, fmt,
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -49,4 +50,23 @@ pub fn data_folder(chosen: Option<&Path>, application: &str) -> anyhow::Result<P
     };
     let data = data.context("no home folder is known: choose one with --data")?;
     Ok(data.join("kafka-streams-rs").join(application))
+}
+
+/// Writes a result to standard output. False if nobody reads it any more, as after `| head`: that is no error, but nothing
+/// more needs to be written. (`println!` would panic.)
+///
+/// # Errors
+///
+/// If it cannot be written for another reason, for instance to a full disk.
+pub fn print(text: &str) -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
+/// Says something on standard error. That nobody listens is no reason to stop. (`eprintln!` would panic.)
+pub fn say(text: impl fmt::Display) {
+    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

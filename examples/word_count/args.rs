@@ -9,7 +9,9 @@ use examples::Guarantee;
 #[derive(Parser)]
 #[command(name = "word-count")]
 pub(crate) struct Args {
-    /// Files and folders to count; `-` is standard input. Default: the text of this repository (every .md and .rs)
+    /// Files and folders to count; `-` is standard input. Default: the text of this repository (every .md and .rs).
+    /// Counts are added to those of earlier runs. A run that was interrupted in the middle of files and folders goes on
+    /// after the last line it took, when it is started again with the same ones
     #[arg(long, num_args = 1.., value_name = "PATH")]
     pub(crate) input: Option<Vec<PathBuf>>,
 
@@ -37,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Ends standard output with one line of JSON
+    /// Ends standard output with one line of JSON, also after Ctrl-C (`distinct` is null then)
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -45,7 +47,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) rebuild: bool,
 
-    /// Forgets offsets, state and results, and counts the input topic again from its beginning
+    /// Forgets offsets, state and results, and counts the input topic again from its beginning. To forget the lines, too,
+    /// delete the data folder
     #[arg(long, conflicts_with = "rebuild")]
     pub(crate) reset: bool,
 }

@@ -8,14 +8,17 @@
 //! ```
 //!
 //! Everything is kept in one folder, which is printed. `--rebuild` throws the local state away and restores it from the
-//! changelog topic; `--reset` forgets all that was derived and counts the input topic again from its beginning.
+//! changelog topic; `--reset` forgets all that was derived and counts the input topic again from its beginning. A run that
+//! was interrupted goes on when it is started again with the same input.
 
 mod args;
 mod feed;
 mod input;
+mod lines;
 mod progress;
 mod topics;
 mod topology;
+mod unfinished;
 
 use std::{
     fs,
@@ -32,15 +35,16 @@ use std::{
 use anyhow::{Context, bail};
 use args::Args;
 use clap::Parser;
-use feed::Feed;
+use feed::{Feed, Stopped, Work};
 use input::Input;
 use log_store::client::SharedClient;
-use progress::Progress;
+use progress::{Progress, Reading};
 use serde::Serialize;
 use streams_dsl::prelude::*;
-use topics::{APPLICATION, Topics};
+use topics::{APPLICATION, MostFrequent, Topics};
 use topology::Tally;
 use tracing_subscriber::EnvFilter;
+use unfinished::Unfinished;
 
 /// How often the program looks whether there is something to show, or nothing left to do.
 const TICK: Duration = Duration::from_millis(20);
@@ -52,51 +56,45 @@ const CLOSE_WAIT: Duration = Duration::from_secs(30);
 struct Summary {
     lines: u64,
     words: u64,
-    distinct: usize,
+    /// Nothing if the run was interrupted: the store is not read through then.
+    distinct: Option<usize>,
     seconds: f64,
     words_per_second: f64,
 }
 
 fn main() -> ExitCode {
+    let progress = Progress::default();
     // What log and engine have to say: a torn end that was cut off, a store that is rebuilt.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(progress.clone())
         .with_ansi(io::stderr().is_terminal())
         .without_time()
         .with_target(false)
         .init();
-    match run(&Args::parse()) {
+    let done = run(&Args::parse(), &progress);
+    progress.finish();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            examples::say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (stop_all, is_pressed) = (Arc::clone(&stop), AtomicBool::new(false));
-    let on_ctrl_c = move || {
-        // Who presses it twice does not want to wait for a close in order; the next run recovers.
-        if is_pressed.swap(true, Ordering::Relaxed) {
-            process::exit(130);
-        }
-        stop_all.store(true, Ordering::Relaxed);
-    };
-    ctrlc::set_handler(on_ctrl_c).context("cannot listen for Ctrl-C")?;
-
-    // Nothing is made on disk before the input is known to exist.
+fn run(args: &Args, progress: &Progress) -> anyhow::Result<()> {
+    // Nothing is made on disk before the input is known to exist; and while it is looked for Ctrl-C just ends the program.
     let input = match args.input.as_deref() {
         Some(paths) => Input::of(paths)?,
         // Replaying needs no new text.
         None if args.rebuild || args.reset => Input::of(&[])?,
         None => Input::of_repository(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no repository")?)?,
     };
+    let stop = stop_on_ctrl_c()?;
     let data = data_folder(args)?;
-    eprintln!("data is kept in {}", data.display());
+    progress.say(&format!("data is kept in {}", data.display()));
     let (client, log) = open_log(args, &data)?;
     let topics = Topics::new(client);
     if args.reset {
@@ -117,15 +115,23 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if args.reset || args.rebuild {
         streams.clean_up()?;
     }
-    let progress = Progress::new(input.bytes);
-    streams.set_restore_listener(progress.restore_listener());
-    streams.start()?;
-    let mut feed = Feed::start(input, topics.client(), partitions, &stop, &progress);
-    let outcome = count(&streams, &mut feed, &tally, &stop, &progress);
-    let counts = if matches!(outcome, Ok(Outcome::Done)) { counts(&streams) } else { Ok(Vec::new()) };
+    let reading = progress.reading(if input.reads_stdin { 0 } else { input.bytes });
+    streams.set_restore_listener(progress.restore_listener(partitions));
+    // On a cluster others may write into the same topic.
+    let unfinished = match log {
+        Some(_) => Unfinished::begin(&data, &input, topics.ends(partitions)?, progress)?,
+        None => Unfinished::not_kept(partitions as usize),
+    };
+    let (client, taken, has_input) = (topics.client(), unfinished.taken.clone(), !input.is_empty());
+    let work =
+        Work { input, client, taken, stop: Arc::clone(&stop), progress: progress.clone(), reading: reading.clone() };
+    let mut feed = Feed::start(work);
+    let run = Run { streams: &streams, tally: &tally, stop: &stop, progress, reading: &reading };
+    let outcome = run.count(&mut feed, args.top);
+    let seconds = started.elapsed().as_secs_f64();
     // Also after an error: the feed must not outlive the log.
     stop.store(true, Ordering::Relaxed);
-    let is_read = feed.stop();
+    let stopped = feed.stop();
     if !streams.close(CLOSE_WAIT) {
         bail!("not closed after {} s: is the disk of {} busy?", CLOSE_WAIT.as_secs(), data.display());
     }
@@ -133,27 +139,57 @@ fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{error}");
     }
     progress.finish();
-    let is_read = is_read?;
-    if outcome? == Outcome::Interrupted {
-        close_log(log)?;
-        let rest = if is_read { "" } else { "; lines that were still waiting to be read are not in it" };
-        eprintln!("stopped; the next run goes on from what is in the topic{rest}");
-        return Ok(());
-    }
+    let (stopped, counted) = (stopped?, outcome?);
+    log.map_or(Ok(()), EmbeddedLog::close)?;
 
-    let counts = counts?;
-    let seconds = started.elapsed().as_secs_f64();
-    let distinct = counts.len();
-    topics::show_most_frequent(counts, args.top);
     let (lines, words) = tally.lines_and_words();
     let words_per_second = words as f64 / seconds;
-    eprintln!("{lines} lines, {words} words, {distinct} different ones, {seconds:.2} s");
+    let distinct = counted.as_ref().map(|words| words.distinct);
+    let mut text = counted.map(MostFrequent::into_text).unwrap_or_default();
+    match distinct {
+        Some(distinct) => {
+            unfinished.finish()?;
+            examples::say(format_args!("{lines} lines, {words} words, {distinct} different ones, {seconds:.2} s"));
+        }
+        None if has_input => examples::say(interrupted(&stopped, unfinished.is_kept())),
+        None => examples::say("stopped; the next run goes on from here"),
+    }
     if args.json {
         let summary = Summary { lines, words, distinct, seconds, words_per_second };
-        println!("{}", serde_json::to_string(&summary)?);
+        text += &format!("{}\n", serde_json::to_string(&summary)?);
     }
-    close_log(log)?;
+    examples::print(&text).context("cannot write to standard output")?;
     Ok(())
+}
+
+/// True once Ctrl-C was pressed.
+fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stop_all, is_pressed) = (Arc::clone(&stop), AtomicBool::new(false));
+    let on_ctrl_c = move || {
+        // Who presses it twice does not want to wait for a close in order; the next run recovers.
+        if is_pressed.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+        stop_all.store(true, Ordering::Relaxed);
+    };
+    ctrlc::set_handler(on_ctrl_c).context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// What somebody who pressed Ctrl-C should know.
+fn interrupted(stopped: &Stopped, can_go_on: bool) -> String {
+    let taken = match stopped {
+        Stopped::AtTheEnd => "all lines of the input are taken".to_owned(),
+        Stopped::After(place) => format!("the input is taken up to {place}"),
+        Stopped::Waiting => "lines that were still waiting to be read are not taken".to_owned(),
+    };
+    let again = match (stopped, can_go_on) {
+        (_, true) => ", and with the same --input after it",
+        (Stopped::Waiting, false) => "",
+        (_, false) => "; the same --input would be counted once more",
+    };
+    format!("stopped: {taken}; the next run goes on from there{again}")
 }
 
 /// Where the topics are; the embedded log is to be closed in the end.
@@ -175,57 +211,60 @@ fn kafka(_servers: &str) -> anyhow::Result<SharedClient> {
     bail!("this program was built without Kafka: cargo run -p examples --example word-count --features kafka -- …")
 }
 
-fn close_log(log: Option<EmbeddedLog>) -> anyhow::Result<()> {
-    log.map_or(Ok(()), EmbeddedLog::close)?;
-    Ok(())
+/// A run, while it goes on.
+struct Run<'a> {
+    streams: &'a Streams,
+    tally: &'a Tally,
+    stop: &'a AtomicBool,
+    progress: &'a Progress,
+    reading: &'a Reading,
 }
 
-/// How the counting ended.
-#[derive(PartialEq, Eq)]
-enum Outcome {
-    /// Everything is counted.
-    Done,
-    /// Ctrl-C.
-    Interrupted,
-}
+impl Run<'_> {
+    /// Waits until everything is counted, and shows what changes meanwhile. The most frequent words; nothing after Ctrl-C,
+    /// or when nobody reads what is shown.
+    fn count(&self, feed: &mut Feed, top: usize) -> anyhow::Result<Option<MostFrequent>> {
+        self.streams.start()?;
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if let Some(error) = self.streams.error() {
+                bail!("{error}");
+            }
+            let is_fed = feed.is_finished()?;
+            if !self.tally.show_updates(self.progress)? {
+                return Ok(None);
+            }
+            let lag: u64 = self.streams.lags()?.iter().map(|partition| partition.lag).sum();
+            if self.streams.state() == State::Running {
+                self.reading.show(self.tally.lines_and_words(), lag);
+                if is_fed && lag == 0 {
+                    self.tally.show_updates(self.progress)?;
+                    return self.most_frequent(top);
+                }
+            }
+            std::thread::sleep(TICK);
+        }
+    }
 
-/// Waits until everything is counted, or Ctrl-C. Shows what changes meanwhile.
-fn count(
-    streams: &Streams,
-    feed: &mut Feed,
-    tally: &Tally,
-    stop: &AtomicBool,
-    progress: &Progress,
-) -> anyhow::Result<Outcome> {
-    loop {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(Outcome::Interrupted);
-        }
-        if let Some(error) = streams.error() {
-            bail!("{error}");
-        }
-        let is_fed = feed.is_finished()?;
-        tally.show_updates();
-        let lag: u64 = streams.lags()?.iter().map(|partition| partition.lag).sum();
-        if streams.state() == State::Running {
-            progress.show(tally.lines_and_words(), lag);
-            if is_fed && lag == 0 {
-                tally.show_updates();
-                return Ok(Outcome::Done);
+    /// From the store of the running application.
+    fn most_frequent(&self, top: usize) -> anyhow::Result<Option<MostFrequent>> {
+        let kind = QueryableStoreTypes::key_value_store::<String, i64>();
+        // All lines are committed, but a commit is in the log a moment before others see its rows: the stream thread knows.
+        let query =
+            StoreQueryParameters::from_name_and_type(topology::STORE, kind).with_consistency(Consistency::LastWrite);
+        let store = self.streams.store(query)?;
+        let mut words = MostFrequent::new(top);
+        for row in store.all()? {
+            let (word, count) = row?;
+            words.add(word, count);
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
             }
         }
-        std::thread::sleep(TICK);
+        Ok(Some(words))
     }
-}
-
-/// Every word with its count, from the store of the running application.
-fn counts(streams: &Streams) -> anyhow::Result<Vec<(String, i64)>> {
-    let kind = QueryableStoreTypes::key_value_store::<String, i64>();
-    // All lines are committed, but a commit is in the log a moment before others see its rows: the stream thread knows.
-    let query =
-        StoreQueryParameters::from_name_and_type(topology::STORE, kind).with_consistency(Consistency::LastWrite);
-    let store = streams.store(query)?;
-    Ok(store.all()?.collect::<Result<_, _>>()?)
 }
 
 fn data_folder(args: &Args) -> anyhow::Result<PathBuf> {

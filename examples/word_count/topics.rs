@@ -1,11 +1,11 @@
 //! The topics of the application: making them, forgetting them, reading the result.
 
-use std::io::{self, BufWriter, Write};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use anyhow::bail;
 use log_store::{
-    TopicName,
-    client::{NewTopic, SharedClient},
+    Offset, TopicName, TopicPartition,
+    client::{Isolation, NewTopic, OffsetSpec, SharedClient},
 };
 
 use crate::input::LINE_BYTES_MAX;
@@ -57,6 +57,18 @@ impl Topics {
         Ok(partitions)
     }
 
+    /// Where each partition of the lines ends.
+    pub(crate) fn ends(&self, partitions: u32) -> anyhow::Result<Vec<u64>> {
+        let mut admin = self.client.admin()?;
+        let lines = TopicName::new(LINES)?;
+        let mut end = |partition| {
+            let partition = TopicPartition::new(lines.clone(), partition);
+            let end = admin.list_offset(&partition, OffsetSpec::Latest(Isolation::ReadUncommitted))?;
+            Ok(end.map_or(0, |end| end.offsets_since(Offset::ZERO)))
+        };
+        (0..partitions).map(&mut end).collect()
+    }
+
     /// Forgets all that was derived from the lines: offsets, counts, changelog and repartition topics.
     pub(crate) fn forget_results(&self) -> anyhow::Result<()> {
         let mut admin = self.client.admin()?;
@@ -69,14 +81,55 @@ impl Topics {
     }
 }
 
-/// Writes the `top` most frequent words; of equally frequent ones the first in the alphabet first.
-pub(crate) fn show_most_frequent(mut words: Vec<(String, i64)>, top: usize) {
-    words.sort_unstable_by(|(one, ones), (other, others)| others.cmp(ones).then_with(|| one.cmp(other)));
-    let mut out = BufWriter::new(io::stdout().lock());
-    for (word, count) in words.into_iter().take(top) {
-        // Whoever reads our output may have enough.
-        if writeln!(out, "{count:>10}  {word}").is_err() {
-            return;
+/// The most frequent words, of however many; of equally frequent ones the first in the alphabet.
+pub(crate) struct MostFrequent {
+    top: usize,
+    /// The least frequent one lies on top.
+    words: BinaryHeap<Reverse<(i64, Reverse<String>)>>,
+    /// How many words there were.
+    pub(crate) distinct: usize,
+}
+
+impl MostFrequent {
+    pub(crate) fn new(top: usize) -> Self {
+        MostFrequent { top, words: BinaryHeap::new(), distinct: 0 }
+    }
+
+    pub(crate) fn add(&mut self, word: String, count: i64) {
+        self.distinct += 1;
+        self.words.push(Reverse((count, Reverse(word))));
+        if self.words.len() > self.top {
+            self.words.pop();
         }
+    }
+
+    /// One line for each, the most frequent first.
+    pub(crate) fn into_text(self) -> String {
+        let mut text = String::new();
+        for Reverse((count, Reverse(word))) in self.words.into_sorted_vec() {
+            text += &format!("{count:>10}  {word}\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn most_frequent(top: usize, words: &[(&str, i64)]) -> (usize, String) {
+        let mut most = MostFrequent::new(top);
+        for (word, count) in words {
+            most.add((*word).to_owned(), *count);
+        }
+        (most.distinct, most.into_text().split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn the_most_frequent_come_first_and_of_equal_ones_the_first_in_the_alphabet() {
+        let words = [("b", 2), ("d", 1), ("a", 2), ("c", 7), ("e", 1)];
+        assert_eq!(most_frequent(9, &words), (5, "7 c 2 a 2 b 1 d 1 e".to_owned()));
+        assert_eq!(most_frequent(4, &words), (5, "7 c 2 a 2 b 1 d".to_owned()));
+        assert_eq!(most_frequent(0, &words), (5, String::new()));
     }
 }

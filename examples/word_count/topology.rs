@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +11,10 @@ use std::{
 
 use streams_dsl::prelude::*;
 
-use crate::topics::{COUNTS, LINES};
+use crate::{
+    progress::Progress,
+    topics::{COUNTS, LINES},
+};
 
 /// The store of the counts.
 pub(crate) const STORE: &str = "counts";
@@ -26,9 +29,9 @@ pub(crate) fn word_count(tally: &Arc<Tally>) -> streams_core::Result<Topology> {
     builder
         .stream::<(), String>(LINES)
         .flat_map_values(move |(), line| {
-            let words: Vec<String> = words(&line).collect();
-            lines.add(words.len());
-            words
+            let tally = Arc::clone(&lines);
+            tally.lines.fetch_add(1, Ordering::Relaxed);
+            words(line).inspect(move |_| _ = tally.words.fetch_add(1, Ordering::Relaxed))
         })
         .group_by(|(), word| word.clone())
         .count_with(Materialized::new(STORE))
@@ -38,9 +41,17 @@ pub(crate) fn word_count(tally: &Arc<Tally>) -> streams_core::Result<Topology> {
     builder.build()
 }
 
-/// The words of a line: maximal runs of Unicode alphanumerics, in lower case.
-fn words(line: &str) -> impl Iterator<Item = String> {
-    line.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+/// The words of a line: maximal runs of Unicode alphanumerics, in lower case. One after the other, since the words of a
+/// long line take far more memory than the line.
+fn words(line: String) -> impl Iterator<Item = String> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = &line[at..];
+        let start = rest.find(char::is_alphanumeric)?;
+        let end = rest[start..].find(|c: char| !c.is_alphanumeric()).map_or(rest.len(), |length| start + length);
+        at += end;
+        Some(rest[start..end].to_lowercase())
+    })
 }
 
 /// What this run has done, for the screen.
@@ -56,11 +67,6 @@ impl Tally {
         Tally { lines: AtomicU64::new(0), words: AtomicU64::new(0), updates: is_watched.then(Mutex::default) }
     }
 
-    fn add(&self, words: usize) {
-        self.lines.fetch_add(1, Ordering::Relaxed);
-        self.words.fetch_add(words as u64, Ordering::Relaxed);
-    }
-
     fn update(&self, word: &str, count: Option<i64>) {
         if let (Some(updates), Some(count)) = (&self.updates, count) {
             updates.lock().unwrap_or_else(PoisonError::into_inner).insert(word.to_owned(), count);
@@ -72,21 +78,21 @@ impl Tally {
         (self.lines.load(Ordering::Relaxed), self.words.load(Ordering::Relaxed))
     }
 
-    /// Writes the counts that have changed.
-    pub(crate) fn show_updates(&self) {
-        let Some(updates) = &self.updates else { return };
+    /// Writes the counts that have changed; false if nobody reads them any more.
+    pub(crate) fn show_updates(&self, progress: &Progress) -> io::Result<bool> {
+        let Some(updates) = &self.updates else { return Ok(true) };
         let changed = std::mem::take(&mut *updates.lock().unwrap_or_else(PoisonError::into_inner));
         if changed.is_empty() {
-            return;
+            return Ok(true);
         }
-        let mut out = io::stdout().lock();
-        // Whoever reads our output may have gone; the counting goes on.
+        let mut text = String::new();
         for (word, count) in changed.iter().take(SHOWN_MAX) {
-            let _ = writeln!(out, "{count:>10}  {word}");
+            text += &format!("{count:>10}  {word}\n");
         }
+        let is_read = progress.beside(|| examples::print(&text))?;
         if changed.len() > SHOWN_MAX {
-            let _ = writeln!(io::stderr(), "… and {} more", changed.len() - SHOWN_MAX);
+            progress.say(&format!("… and {} more", changed.len() - SHOWN_MAX));
         }
-        let _ = out.flush();
+        Ok(is_read)
     }
 }

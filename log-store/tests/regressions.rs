@@ -13,24 +13,25 @@ use log_store::{
 };
 use proptest::{prelude::*, sample::Index};
 
-type Target = fn(&[u8]);
-
-const TARGETS: [(&str, Target); 4] = [
-    ("batch_decode", fuzz::batch_decode),
-    ("segment_recover", fuzz::segment_recover),
-    ("small_files", fuzz::small_files),
-    ("group_offsets", fuzz::group_offsets),
-];
-
 #[test]
 fn what_was_found_once_is_not_found_again() {
-    for (name, target) in TARGETS {
+    for (name, target) in fuzz::TARGETS {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(name);
         // No finding, no directory.
         for entry in fs::read_dir(directory).into_iter().flatten() {
             let bytes = fs::read(entry.expect("a readable directory").path()).expect("a readable file");
             target(&bytes);
         }
+    }
+}
+
+#[test]
+fn every_target_has_seeds_and_survives_them() {
+    let seeds = fuzz::seeds::all();
+    for (name, target) in fuzz::TARGETS {
+        let own: Vec<_> = seeds.iter().filter(|(of, _)| *of == name).collect();
+        assert!(own.len() >= 2, "{name} has {} seeds", own.len());
+        own.iter().for_each(|(_, bytes)| target(bytes));
     }
 }
 
@@ -81,8 +82,8 @@ fn no_mutation_of_a_real_segment_is_more_than_an_error() {
             let checksum = crc32c::crc32c(&bytes[21..end]);
             bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
         }
-        fuzz::batch_decode(&bytes);
-        fuzz::segment_recover(&bytes);
+        fuzz::decode(&bytes);
+        fuzz::recover(&bytes);
     }
 }
 
@@ -119,15 +120,15 @@ proptest! {
     fn damaged_batches_are_survived(mut bytes in batches(), at: Index, byte: u8, end: Index) {
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        fuzz::batch_decode(&bytes);
-        fuzz::segment_recover(&bytes);
+        fuzz::decode(&bytes);
+        fuzz::recover(&bytes);
         bytes.truncate(end.index(bytes.len()));
-        fuzz::segment_recover(&bytes);
+        fuzz::recover(&bytes);
     }
 
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        for (_, target) in TARGETS {
+        for (_, target) in fuzz::TARGETS {
             target(&bytes);
         }
     }
@@ -137,7 +138,8 @@ proptest! {
     fn any_small_numbers_are_survived(which: u8, numbers in prop::collection::vec(0_u32..9, 0..40)) {
         let mut bytes = vec![which];
         bytes.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
-        fuzz::small_files(&bytes);
-        fuzz::group_offsets(&bytes);
+        for (_, target) in fuzz::TARGETS {
+            target(&bytes);
+        }
     }
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use streams_tests::{example, repository};
 use tempfile::TempDir;
 
-use crate::word_count::{file, text_of};
+use crate::word_count::{check_unread, file, text_of};
 
 /// Rows of a file that is large enough to learn something, and small enough for a test: about six days.
 const ROWS: usize = 12_000;
@@ -95,6 +95,14 @@ fn the_held_out_third_is_scored_well() {
     for scenario in ["1", "2", "3", "4"] {
         assert!(run.summary["scenarios"][scenario]["recall"].is_number(), "{}", run.summary);
     }
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_error() {
+    let folder = TempDir::new().unwrap();
+    let (lines, _) = first_rows(&folder);
+    let path = file(&folder, "few.csv", lines[..1_001].join("\n"));
+    check_unread(fraud_detection(&folder.path().join("data"), &["--json", "--input", text_of(&path)]));
 }
 
 #[test]

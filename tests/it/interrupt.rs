@@ -2,14 +2,16 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Child, Output},
+    process::{Child, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use streams_tests::{count_words, text};
 use tempfile::TempDir;
 
@@ -97,6 +99,65 @@ fn while_it_feeds() {
     let was_stopped = interrupt_after(&data, &["--input", text_of(&large)], [20, 60, 120, 200, 300]);
     assert!(was_stopped, "none was stopped in the middle");
     check_counts(&folder, &data);
+}
+
+/// An input whose runs are ended again and again, by Ctrl-C and by `kill -9`, is in the topic as often as it was read to its
+/// end, and no line of it once more or once less.
+#[test]
+fn with_the_same_input_a_run_that_was_interrupted_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let text = text(200_000);
+    let input = file(&folder, "input.txt", &text);
+    let args = ["--partitions", "3", "--input", text_of(&input)];
+    let mut went_on = 0;
+    for round in 0..8 {
+        let mut child = word_count(&data, &args).spawn().unwrap();
+        thread::sleep(Duration::from_millis(60 + 15 * round));
+        if round % 2 == 0 {
+            press(child.id());
+        } else {
+            child.kill().unwrap();
+        }
+        let said = child.wait_with_output().unwrap().stderr;
+        went_on += String::from_utf8_lossy(&said).matches("going on with the input").count();
+    }
+    let run = run(&data, &args);
+    let lines = data::lines(&data).lines().count();
+    assert_eq!(lines % 200_000, 0, "{went_on} runs went on; at last: {}", run.said);
+    assert_eq!(run.counts, count_words(&text.repeat(lines / 200_000)));
+    // And as it is done, the same input is new input.
+    let other = file(&folder, "other.txt", "the end\n");
+    assert!(!self::run(&data, &["--input", text_of(&other)]).said.contains("interrupted run"));
+}
+
+#[test]
+fn with_another_input_the_interrupted_one_is_given_up_and_that_is_said() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let input = file(&folder, "input.txt", "one two\n");
+    run(&data, &["--input", text_of(&input)]);
+    fs::write(data.join("unfinished-input.json"), r#"{"fingerprint":1,"ends":[0]}"#).unwrap();
+    let second = run(&data, &["--input", text_of(&input)]);
+    assert!(second.said.contains("the interrupted run had another input"), "{}", second.said);
+    assert_eq!(second.counts, count_words("one two one two"));
+    assert!(!run(&data, &["--input", text_of(&input)]).said.contains("interrupted run"));
+}
+
+#[test]
+fn an_interrupted_run_ends_with_its_line_of_json() {
+    let folder = TempDir::new().unwrap();
+    let mut child = word_count(folder.path(), &["--json", "--input", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "apple").unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(stdout.next().unwrap().unwrap().trim(), "1  apple");
+    let (_, said) = interrupt(child);
+    assert!(said.contains("lines that were still waiting to be read are not taken"), "{said}");
+    let summary: Value = serde_json::from_str(&stdout.next().unwrap().unwrap()).expect("a line of JSON");
+    assert_eq!((&summary["lines"], &summary["words"], &summary["distinct"]), (&1.into(), &1.into(), &Value::Null));
+    assert!(stdout.next().is_none(), "it is the last line");
+    drop(stdin);
 }
 
 #[test]

@@ -91,6 +91,14 @@ fn invalid_utf_8_is_named_with_its_file_and_line() {
 }
 
 #[test]
+fn many_lines_that_are_not_utf_8_are_named_at_first_and_then_counted() {
+    let said = check("much Latin-1", b"na\xefve\n".repeat(500));
+    assert_eq!(said.matches(": not UTF-8").count(), 10, "{said}");
+    assert!(said.contains("input.txt, line 10: not UTF-8"), "{said}");
+    assert!(said.contains("… and 490 more lines that are not UTF-8"), "{said}");
+}
+
+#[test]
 fn invalid_utf_8_of_standard_input_is_named_with_its_line() {
     let folder = TempDir::new().unwrap();
     let mut child = word_count(folder.path(), &["--input", "-"]).stdin(Stdio::piped()).spawn().unwrap();

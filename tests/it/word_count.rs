@@ -104,6 +104,59 @@ fn lines_do_not_age_so_that_they_can_be_counted_again() {
 }
 
 #[test]
+fn a_restore_of_several_partitions_is_told_once_and_without_bars_where_there_is_no_terminal() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let input = file(&folder, "input.txt", streams_tests::text(5_000));
+    run(&data, &["--partitions", "3", "--input", text_of(&input)]);
+    let rebuilt = run(&data, &["--rebuild"]);
+    assert_eq!(rebuilt.counts, count_words(&streams_tests::text(5_000)));
+    assert_eq!(rebuilt.said.matches("restored").count(), 1, "{}", rebuilt.said);
+    assert!(rebuilt.said.contains("records of word-count-counts-changelog (3 partitions)"), "{}", rebuilt.said);
+    assert!(!rebuilt.said.contains(['\x1b', '\r', '█']), "{}", rebuilt.said);
+}
+
+/// Runs a program whose standard output nobody reads.
+#[track_caller]
+pub(crate) fn check_unread(mut program: Command) {
+    let mut child = program.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("panicked"), "{}: {said}", output.status);
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_error() {
+    let folder = TempDir::new().unwrap();
+    let input = file(&folder, "input.txt", "one two\ntwo\n");
+    check_unread(word_count(&folder.path().join("data"), &["--json", "--input", text_of(&input)]));
+}
+
+#[test]
+fn a_full_disk_for_the_result_is_an_error() {
+    if !Path::new("/dev/full").exists() {
+        eprintln!("skipped: there is no /dev/full");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let input = file(&folder, "input.txt", "one two\ntwo\n");
+    let mut full = word_count(&folder.path().join("data"), &["--json", "--input", text_of(&input)]);
+    let said = failed(&full.stdout(fs::File::options().write(true).open("/dev/full").unwrap()).output().unwrap());
+    assert!(said.contains("cannot write to standard output"), "{said}");
+}
+
+#[test]
+fn typed_lines_whose_counts_nobody_reads_end_the_program() {
+    let folder = TempDir::new().unwrap();
+    let (mut waiting, shown) = Waiting::start(folder.path());
+    drop(shown);
+    waiting.type_line("apple");
+    let status = waiting.wait();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
 fn a_second_run_goes_on_where_the_first_stopped() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
@@ -126,7 +179,7 @@ fn a_rebuild_and_a_reset_give_the_same_counts() {
     let rebuilt = run(&data, &["--rebuild"]);
     assert_eq!(rebuilt.counts, count_words(&text));
     assert_eq!(rebuilt.summary["lines"], 0, "a rebuild replays the changelog, not the input");
-    assert!(rebuilt.said.contains("records of word-count-counts-changelog-0"), "{}", rebuilt.said);
+    assert!(rebuilt.said.contains("records of word-count-counts-changelog (1 partition)"), "{}", rebuilt.said);
     // What is counted now goes on from the rebuilt store: an empty one would begin with 1.
     let one_more = file(&folder, "b.txt", "alpha\n");
     let text = format!("{text}alpha\n");
@@ -165,7 +218,11 @@ impl Waiting {
 
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> ExitStatus {
-        self.child.wait().expect("it runs")
+        // `Child::wait` would end its input first.
+        let stdin = self.child.stdin.take();
+        let status = self.child.wait().expect("it runs");
+        drop(stdin);
+        status
     }
 
     /// Ends its input, and waits for its end, however that is.

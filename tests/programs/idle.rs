@@ -1,7 +1,7 @@
 //! An application without work, which measures itself: one line of JSON.
 //!
 //! `idle DATA` starts a topology with a repartition topic, a store and its changelog on empty topics; it prints how long it took
-//! to RUNNING, and what resting costs: memory, and processor time over two seconds.
+//! to RUNNING, and what resting costs: memory (null where the system does not tell it), and processor time over two seconds.
 
 use std::{env, error::Error, fs, path::PathBuf, sync::Arc, thread, time::Duration, time::Instant};
 
@@ -49,7 +49,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let before = cpu_time();
     thread::sleep(REST);
     let cpu_ms = (cpu_time() - before).as_secs_f64() * 1e3;
-    println!(r#"{{"running_ms":{running_ms:.1},"cpu_ms":{cpu_ms:.1},"rss_bytes":{}}}"#, rss_bytes());
+    let rss_bytes = rss_bytes().map_or_else(|| "null".to_owned(), |bytes| bytes.to_string());
+    println!(r#"{{"running_ms":{running_ms:.1},"cpu_ms":{cpu_ms:.1},"rss_bytes":{rss_bytes}}}"#);
     streams.close(WAIT);
     log.close()?;
     Ok(())
@@ -61,9 +62,9 @@ fn cpu_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Memory held now; 0 where the system does not tell.
-fn rss_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+/// Memory held now, if the system tells: Linux does.
+fn rss_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

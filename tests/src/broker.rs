@@ -17,15 +17,28 @@ const START_WAIT: Duration = Duration::from_secs(120);
 
 /// Runs the command that follows until its own standard input ends: when the test is gone, however it went, so is the
 /// broker with its files.
-const KEEPER: &str =
-    r#"directory=$1; shift; "$@" < /dev/null & while read -r _; do :; done; kill -9 $!; wait; rm -rf "$directory""#;
+const KEEPER: &str = r#"directory=$1; shift; "$@" < /dev/null & echo $! > "$directory/pid"; while read -r _; do :; done; kill -9 $!; wait; rm -rf "$directory""#;
+
+/// For answers, not for speed: little is compiled, little memory held.
+const FRUGAL: &[&str] = &["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
+
+/// What `kafka-server-start.sh` asks of Java.
+const KAFKAS_OWN: &[&str] = &[
+    "-Xmx1G",
+    "-Xms1G",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];
 
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
     address: String,
+    id: u32,
     /// Its standard input keeps the broker alive.
-    _keeper: Child,
+    keeper: Child,
 }
 
 impl Broker {
@@ -36,7 +49,17 @@ impl Broker {
     /// If it does not come up.
     pub fn shared() -> Option<&'static Broker> {
         static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
-        BROKER.get_or_init(|| Jvm::find().map(Broker::start)).as_ref()
+        BROKER.get_or_init(|| Jvm::find().map(|jvm| Broker::start(jvm, &std::env::temp_dir(), FRUGAL))).as_ref()
+    }
+
+    /// A broker as Kafka's own script starts it, with its files in a folder below `parent`, until it is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    #[must_use]
+    pub fn for_measuring(jvm: &Jvm, parent: &Path) -> Broker {
+        Broker::start(jvm, parent, KAFKAS_OWN)
     }
 
     /// `host:port`.
@@ -45,8 +68,14 @@ impl Broker {
         &self.address
     }
 
-    fn start(jvm: &Jvm) -> Broker {
-        let directory = tempfile::tempdir().expect("a temporary folder").keep();
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn start(jvm: &Jvm, parent: &Path, java: &[&str]) -> Broker {
+        let directory = tempfile::tempdir_in(parent).expect("a folder in the given one").keep();
         let (port, controller) = (free_port(), free_port());
         let properties = directory.join("server.properties");
         fs::write(&properties, configuration(&directory, port, controller)).expect("a file in the temporary folder");
@@ -56,13 +85,12 @@ impl Broker {
 
         let said = directory.join("said.txt");
         let output = || fs::File::create(&said).expect("a file in the temporary folder");
-        let broker = jvm.command("kafka.Kafka", &[properties]);
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(&directory)
-            .arg(broker.get_program())
-            .arg("-Xmx512m")
-            .args(broker.get_args())
+            .arg("java")
+            .args(java)
+            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", jvm.classpath(), "kafka.Kafka", properties])
             .stdin(Stdio::piped())
             .stdout(output())
             .stderr(output())
@@ -76,7 +104,17 @@ impl Broker {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Broker { address: format!("127.0.0.1:{port}"), _keeper: keeper }
+        let id =
+            fs::read_to_string(directory.join("pid")).expect("the keeper has written it before the broker listens");
+        Broker { address: format!("127.0.0.1:{port}"), id: id.trim().parse().expect("a number"), keeper }
+    }
+}
+
+impl Drop for Broker {
+    /// Waits until the broker and its files are gone.
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }
 

@@ -46,6 +46,12 @@ impl Jvm {
         jvm.as_ref()
     }
 
+    /// Where Kafka's classes are, as `java -cp` wants it.
+    #[must_use]
+    pub fn classpath(&self) -> &str {
+        &self.classpath
+    }
+
     /// Runs a class of Kafka's, or a source file of ours (a path that ends in `.java`).
     ///
     /// # Panics
@@ -99,7 +105,7 @@ fn classpath() -> String {
     {
         return classpath;
     }
-    println!("fetching Apache Kafka from Maven Central (once)");
+    eprintln!("fetching Apache Kafka from Maven Central (once)");
     let fetched = cache.join("classpath.new");
     let output = Command::new("mvn")
         .args(["-q", "-B", "-f"])

@@ -1,29 +1,80 @@
 //! What the fuzzer does with its bytes. Whatever they are: no panic, no endless loop, no memory beyond the limits.
 //!
-//! `tests/regressions.rs` of the crate above runs the same functions, on what was found once and on bytes of its own.
+//! The first byte says what is made of the others: the lowest bit, whether checksums are mended, since no fuzzer finds
+//! what is behind one; the rest, which file of several they are. `tests/regressions.rs` of the crate above runs the same
+//! functions, on what was found once, on what is right ([`seeds`]), and on bytes of its own.
 
-use std::{sync::Arc, time::Duration};
+mod checksums;
+pub mod seeds;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use log_store::{
     Offset, RecordView, TopicName, TopicPartition,
     batch::{self, BatchRewriter},
     client::{
-        AbortedTransaction, CommittedOffset, ConsumerConfig, FetchedBatch, LogClient, NewTopic, Polled, ProducerConfig,
-        StartAt,
+        AbortedTransaction, CommittedOffset, ConsumerConfig, FetchedBatch, LogClient, NewTopic, Polled, Producer,
+        ProducerConfig, StartAt,
     },
     embedded::{
         EmbeddedLog, LogConfig,
         inspect::{self, Contents, Scope},
-        storage::{Directory, MemoryDirectory, OpenMode},
+        storage::{CrashPlan, Directory, MemoryDirectory, OpenMode},
     },
 };
+
+/// Every target by its name.
+pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+    ("batch_decode", batch_decode),
+    ("segment_recover", segment_recover),
+    ("index_files", index_files),
+    ("snapshot_files", snapshot_files),
+    ("checkpoint_files", checkpoint_files),
+    ("transactions_file", transactions_file),
+    ("group_offsets", group_offsets),
+    ("broker_transactions", broker_transactions),
+];
+
+/// Files of one kind, by their number in the first byte of an input.
+pub const INDEX_FILES: [&str; 3] = ["index", "timeindex", "txnindex"];
+/// Of the last offset and of one before it.
+pub const SNAPSHOT_FILES: [&str; 2] = ["00000000000000000002.snapshot", "00000000000000000000.snapshot"];
+/// Lists of offsets, and the table of topics.
+pub const CHECKPOINT_FILES: [&str; 6] = [
+    "recovery-point-offset-checkpoint",
+    "log-start-offset-checkpoint",
+    "cleaner-offset-checkpoint",
+    "fuzz-0/leader-epoch-checkpoint",
+    "fuzz-0/partition.metadata",
+    "topics",
+];
 
 fn partition(topic: &str) -> TopicPartition {
     TopicPartition::new(TopicName::new(topic).expect("a legal name"), 0)
 }
 
-/// The bytes are record batches: headers, records, markers, and what compaction makes of them.
+/// The first byte and the others, with checksums mended by `mend` if that is asked for.
+fn split(bytes: &[u8], mend: fn(&mut [u8])) -> Option<(usize, Vec<u8>)> {
+    let (first, rest) = bytes.split_first()?;
+    let mut rest = rest.to_vec();
+    if first & 1 == 1 {
+        mend(&mut rest);
+    }
+    Some((usize::from(first >> 1), rest))
+}
+
+/// Record batches: see [`decode`].
 pub fn batch_decode(bytes: &[u8]) {
+    if let Some((_, bytes)) = split(bytes, checksums::of_batches) {
+        decode(&bytes);
+    }
+}
+
+/// The bytes are record batches: headers, records, markers, and what compaction makes of them.
+pub fn decode(bytes: &[u8]) {
     let mut decompressed = Vec::new();
     let mut rewriter = BatchRewriter::new();
     for found in batch::batches(bytes) {
@@ -50,9 +101,16 @@ pub fn batch_decode(bytes: &[u8]) {
     }
 }
 
+/// A segment: see [`recover`].
+pub fn segment_recover(bytes: &[u8]) {
+    if let Some((_, bytes)) = split(bytes, checksums::of_batches) {
+        recover(&bytes);
+    }
+}
+
 /// The bytes are the only segment of a partition that was not closed in order. It is opened, read to its end and written
 /// to; what is written is there afterwards.
-pub fn segment_recover(bytes: &[u8]) {
+pub fn recover(bytes: &[u8]) {
     let directory = directory_with_topic();
     write(&directory, "fuzz-0/00000000000000000000.log", bytes);
     let Ok(log) = open(&directory) else { return };
@@ -63,56 +121,78 @@ pub fn segment_recover(bytes: &[u8]) {
     drop(producer);
     if sent.is_ok() {
         assert!(read_all(&log) > 0, "what was acknowledged is there");
+        let _ = log.clean();
     }
     drop(log);
     let _ = inspect::verify(&directory, &Scope::All, &mut |_| {});
 }
 
-/// The first byte says which small file the others are; the log is opened with it, and it is dumped and verified.
-pub fn small_files(bytes: &[u8]) {
-    const FILES: [&str; 10] = [
-        "fuzz-0/00000000000000000000.index",
-        "fuzz-0/00000000000000000000.timeindex",
-        "fuzz-0/00000000000000000000.txnindex",
-        "fuzz-0/00000000000000000000.snapshot",
-        "fuzz-0/00000000000000000002.snapshot",
-        "fuzz-0/leader-epoch-checkpoint",
-        "recovery-point-offset-checkpoint",
-        "log-start-offset-checkpoint",
-        "transactions.log",
-        "topics",
-    ];
-    let Some((which, bytes)) = bytes.split_first() else { return };
-    let path = FILES[usize::from(*which) % FILES.len()];
+/// An index beside a segment.
+pub fn index_files(bytes: &[u8]) {
+    let Some((which, bytes)) = split(bytes, |_| {}) else { return };
+    let extension = INDEX_FILES[which % INDEX_FILES.len()];
+    if let Some(Contents::OffsetIndex(entries)) =
+        open_beside(&format!("fuzz-0/00000000000000000000.{extension}"), &bytes)
+    {
+        assert!(entries.len() <= bytes.len() / 8);
+    }
+}
+
+/// What was known of producers.
+pub fn snapshot_files(bytes: &[u8]) {
+    let Some((which, bytes)) = split(bytes, checksums::of_snapshot) else { return };
+    let name = SNAPSHOT_FILES[which % SNAPSHOT_FILES.len()];
+    if let Some(Contents::Producers(entries)) = open_beside(&format!("fuzz-0/{name}"), &bytes) {
+        assert!(entries.len() <= bytes.len() / 46);
+    }
+}
+
+/// Lists of offsets, the table of topics, and other small texts.
+pub fn checkpoint_files(bytes: &[u8]) {
+    if let Some((which, bytes)) = split(bytes, checksums::of_table) {
+        open_beside(CHECKPOINT_FILES[which % CHECKPOINT_FILES.len()], &bytes);
+    }
+}
+
+/// Which transactions are committed.
+pub fn transactions_file(bytes: &[u8]) {
+    if let Some((_, bytes)) = split(bytes, checksums::of_frames) {
+        open_beside("transactions.log", &bytes);
+    }
+}
+
+/// The log is opened with this file in place of its own, read, and verified. What the file says.
+fn open_beside(path: &str, bytes: &[u8]) -> Option<Contents> {
     let directory = directory_with_topic();
     write(&directory, path, bytes);
-    match inspect::open(&directory, path) {
-        Ok(Contents::OffsetIndex(entries)) => assert!(entries.len() <= bytes.len() / 8),
-        Ok(Contents::Producers(entries)) => assert!(entries.len() <= bytes.len() / 46),
-        _ => {}
-    }
+    let contents = inspect::open(&directory, path).ok();
     let _ = inspect::verify(&directory, &Scope::All, &mut |_| {});
     if let Ok(log) = open(&directory) {
         read_all(&log);
+        let _ = log.close();
     }
+    contents
 }
 
 /// The bytes are the key and the value (after a length byte) of a record in the topic of committed offsets.
 pub fn group_offsets(bytes: &[u8]) {
     let Some((key_len, bytes)) = bytes.split_first() else { return };
     let (key, value) = bytes.split_at(usize::from(*key_len).min(bytes.len()));
-    let directory = MemoryDirectory::new();
-    let log = open(&directory).expect("a new log");
-    let mut admin = log.admin().expect("the log is open");
-    admin.create_topics(&[NewTopic::new(TopicName::new("fuzz").expect("a legal name"), 1)]).expect("a new topic");
-    // Makes the topic of committed offsets.
-    let committed = CommittedOffset { offset: Offset::new(1), metadata: String::new() };
-    admin.alter_group_offsets("group", &[(partition("fuzz"), committed.clone())]).expect("an empty group");
-    drop(admin);
-    if let Ok(mut producer) = log.producer(&ProducerConfig::default())
-        && let Ok(handle) = producer.open(&partition("__consumer_offsets"))
-    {
-        let _ = producer.send(handle, RecordView::new(0, Some(key), Some(value))).and_then(|()| producer.flush());
+    static BEFORE: OnceLock<MemoryDirectory> = OnceLock::new();
+    let directory = copy_of(BEFORE.get_or_init(|| {
+        let directory = directory_with_topic();
+        let log = open(&directory).expect("a log that was left in disorder");
+        // Makes the topic of committed offsets.
+        let committed = CommittedOffset { offset: Offset::new(1), metadata: String::new() };
+        let mut admin = log.admin().expect("the log is open");
+        admin.alter_group_offsets("group", &[(partition("fuzz"), committed)]).expect("an empty group");
+        drop(admin);
+        log.close().expect("memory does not fail");
+        directory
+    }));
+    let log = open(&directory).expect("a log that was closed");
+    if let Ok(mut producer) = log.producer(&ProducerConfig::default()) {
+        send(&mut *producer, "__consumer_offsets", Some(key), value);
     }
     drop(log);
     let log = open(&directory).expect("a record in a topic keeps no log from being opened");
@@ -122,26 +202,63 @@ pub fn group_offsets(bytes: &[u8]) {
     }
 }
 
+/// The bytes are what a broker has written about a transaction that is open in its directory.
+pub fn broker_transactions(bytes: &[u8]) {
+    static BEFORE: OnceLock<MemoryDirectory> = OnceLock::new();
+    let directory = copy_of(BEFORE.get_or_init(|| {
+        let directory = directory_with_topic();
+        let log = open(&directory).expect("a log that was left in disorder");
+        let topic = NewTopic::new(TopicName::new("__transaction_state").expect("a legal name"), 1);
+        log.admin().expect("the log is open").create_topics(&[topic]).expect("a new topic");
+        let config = ProducerConfig { transactional_id: Some("id".to_owned()), ..ProducerConfig::default() };
+        let mut producer = log.producer(&config).expect("the log is open");
+        producer.init_transactions().and_then(|()| producer.begin()).expect("the first of its id");
+        send(&mut *producer, "fuzz", None, b"three");
+        directory.crash(CrashPlan::ProcessOnly)
+    }));
+    let log = open(&directory).expect("a log that was left in disorder");
+    let mut producer = log.producer(&ProducerConfig::default()).expect("the log is open");
+    send(&mut *producer, "__transaction_state", Some(b"\0\0\0\x02id"), bytes);
+    let image = directory.crash(CrashPlan::ProcessOnly);
+    // Only a log of ours has them.
+    image.remove("topics").and_then(|()| image.remove("transactions.log")).expect("they are there");
+    if let Ok(log) = open(&image) {
+        assert!(read_all(&log) >= 2);
+    }
+}
+
+fn send(producer: &mut dyn Producer, topic: &str, key: Option<&[u8]>, value: &[u8]) {
+    let handle = producer.open(&partition(topic)).expect("the topic is there");
+    producer.send(handle, RecordView::new(1, key, Some(value))).expect("a small record");
+    producer.flush().expect("memory does not fail");
+}
+
 /// A log that was left in disorder, with a topic and two records in it.
 fn directory_with_topic() -> MemoryDirectory {
-    let directory = MemoryDirectory::new();
-    let log = open(&directory).expect("a new log");
-    let topic = NewTopic::new(TopicName::new("fuzz").expect("a legal name"), 1);
-    log.admin().expect("the log is open").create_topics(&[topic]).expect("a new topic");
-    let mut producer = log.producer(&ProducerConfig::default()).expect("the log is open");
-    let handle = producer.open(&partition("fuzz")).expect("the topic is there");
-    for value in [b"one", b"two"] {
-        producer.send(handle, RecordView::new(1, None, Some(value))).expect("a small record");
-        producer.flush().expect("memory does not fail");
-    }
-    drop(producer);
-    log.close().expect("memory does not fail");
-    directory.remove(".kafka_cleanshutdown").expect("a closed log has it");
-    directory
+    static BEFORE: OnceLock<MemoryDirectory> = OnceLock::new();
+    copy_of(BEFORE.get_or_init(|| {
+        let directory = MemoryDirectory::new();
+        let log = open(&directory).expect("a new log");
+        let topic = NewTopic::new(TopicName::new("fuzz").expect("a legal name"), 1);
+        log.admin().expect("the log is open").create_topics(&[topic]).expect("a new topic");
+        let mut producer = log.producer(&ProducerConfig::default()).expect("the log is open");
+        for value in [b"one", b"two"] {
+            send(&mut *producer, "fuzz", None, value);
+        }
+        drop(producer);
+        log.close().expect("memory does not fail");
+        directory.remove(".kafka_cleanshutdown").expect("a closed log has it");
+        directory
+    }))
+}
+
+/// The same files once more.
+fn copy_of(directory: &MemoryDirectory) -> MemoryDirectory {
+    directory.crash(CrashPlan::ProcessOnly)
 }
 
 fn open(directory: &MemoryDirectory) -> log_store::Result<EmbeddedLog> {
-    let config = LogConfig { preallocate_bytes: 0, ..LogConfig::default() };
+    let config = LogConfig { preallocate_bytes: 0, clean_interval: None, ..LogConfig::default() };
     EmbeddedLog::open_in(Arc::new(directory.clone()), config)
 }
 

@@ -26,7 +26,7 @@ use super::{
     partition::{Known, Partition},
     producer::EmbeddedProducer,
     storage::{Directory, FileDirectory},
-    topics::Topic,
+    topics::{PARTITIONS_MAX, Topic},
     topics_file,
     transaction::{self, Transactions},
 };
@@ -91,7 +91,8 @@ impl EmbeddedLog {
     ///
     /// A directory that an Apache Kafka broker has left can be opened, too. Its topics get default settings, since
     /// the broker's own are not in the directory, except that nothing is deleted for its age (`retention.ms` is -1) and
-    /// that what it had compacted goes on being compacted. Transactions that were open are aborted.
+    /// that what it had compacted goes on being compacted. Transactions that it had decided to commit are committed, others
+    /// that were open are aborted.
     ///
     /// # Errors
     ///
@@ -131,7 +132,7 @@ impl EmbeddedLog {
         let is_clean = take_clean_mark(&*directory)?;
         ensure_meta(&*directory)?;
         let shared = Arc::new(Shared::new(directory, config, clock, has_threads));
-        let Loaded { topics, is_adopted, is_checkpointed } = load_topics(&shared, is_clean)?;
+        let Loaded { topics, adopted, is_checkpointed } = load_topics(&shared, is_clean)?;
         let partitions = || topics.values().flat_map(|topic| &topic.partitions);
         if !is_clean {
             for partition in partitions() {
@@ -140,9 +141,10 @@ impl EmbeddedLog {
         }
         let decided = transaction::recover(&*shared.directory)?;
         let begin = match decided {
-            Some(decided) if is_clean && !is_adopted => decided,
+            Some(decided) if is_clean && adopted.is_none() => decided,
             decided => {
-                let begin = transaction::finish_earlier(partitions(), decided.unwrap_or_default())?;
+                let decided = decided.map_or_else(|| transaction::recover_without_file(partitions()), Ok)?;
+                let begin = transaction::finish_earlier(partitions(), decided)?;
                 // Before the decisions are forgotten.
                 shared.syncer.wait(&shared)?;
                 begin
@@ -150,6 +152,10 @@ impl EmbeddedLog {
         };
         let transactions =
             Arc::new(Transactions::open(Arc::clone(&shared.directory), &begin, Arc::clone(&shared.clock))?);
+        if let Some(adopted) = adopted {
+            // From here on it is ours. Before, a failure leaves it as it was.
+            topics_file::write(&*shared.directory, &adopted)?;
+        }
         let inner = Arc::new(Inner {
             shared,
             topics: RwLock::new(topics),
@@ -337,7 +343,7 @@ impl Drop for Inner {
 struct Loaded {
     topics: BTreeMap<TopicName, Arc<Topic>>,
     /// There was no table of topics: they are what directories there are.
-    is_adopted: bool,
+    adopted: Option<Vec<TopicDescription>>,
     /// There was a checkpoint of recovery points.
     is_checkpointed: bool,
 }
@@ -347,14 +353,8 @@ fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<Loaded> {
     let directory = &*shared.directory;
     let table = topics_file::read(directory)?;
     let is_adopted = table.is_none();
-    let descriptions = match table {
-        Some(descriptions) => descriptions,
-        None => {
-            let found = adopt_topics(directory)?;
-            topics_file::write(directory, &found)?;
-            found
-        }
-    };
+    let descriptions = table.map_or_else(|| adopt_topics(directory), Ok)?;
+    let adopted = is_adopted.then(|| descriptions.clone());
     let recovery_points = read_offsets(directory, RECOVERY_POINTS)?;
     let log_starts = read_offsets(directory, LOG_STARTS)?.unwrap_or_default();
     // A broker that was killed leaves recovery points that promise less than ours: they may lie within a batch.
@@ -370,7 +370,7 @@ fn load_topics(shared: &Arc<Shared>, is_clean: bool) -> Result<Loaded> {
         topics.insert(description.name.clone(), Arc::new(Topic::new(shared, description, known)?));
     }
     remove_deleted(directory)?;
-    Ok(Loaded { topics, is_adopted, is_checkpointed: recovery_points.is_some() })
+    Ok(Loaded { topics, adopted, is_checkpointed: recovery_points.is_some() })
 }
 
 /// Topics of a directory that has no table yet: a new one, or one that a Kafka broker wrote.
@@ -388,6 +388,13 @@ fn adopt_topics(directory: &dyn Directory) -> Result<Vec<TopicDescription>> {
     for entry in entries.iter().filter(|entry| entry.is_dir) {
         let Some((topic, number)) = entry.name.rsplit_once('-') else { continue };
         let (Ok(name), Ok(number)) = (TopicName::new(topic), number.parse::<u32>()) else { continue };
+        if number >= PARTITIONS_MAX {
+            let directory = directory.locate(&entry.name);
+            return Err(Error::Invalid(format!(
+                "{} cannot be a partition: their numbers are below {PARTITIONS_MAX} (is this the directory of a log?)",
+                directory.display()
+            )));
+        }
         let topic_id = read_topic_id(directory, &entry.name)?;
         let topic = topics.entry(name.clone()).or_insert_with(|| TopicDescription {
             config: config(&name),
@@ -395,7 +402,7 @@ fn adopt_topics(directory: &dyn Directory) -> Result<Vec<TopicDescription>> {
             topic_id: topic_id.unwrap_or_else(random_id),
             partitions: 0,
         });
-        topic.partitions = topic.partitions.max(number.saturating_add(1));
+        topic.partitions = topic.partitions.max(number + 1);
     }
     Ok(topics.into_values().collect())
 }

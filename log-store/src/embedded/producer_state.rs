@@ -285,11 +285,11 @@ impl ProducerStates {
     ///
     /// # Errors
     ///
-    /// `ProducerFenced` if the marker's epoch is not above that of the data.
+    /// `ProducerFenced` if the marker's epoch is not above that of the data. (Above the last one there is none.)
     pub(crate) fn check_marker(&self, marker: &TransactionEnd) -> Result<()> {
         let Some(known) = self.producers.get(&marker.producer_id) else { return Ok(()) };
         let repeated = marker.epoch == known.epoch && known.transaction_first.is_none();
-        if marker.epoch > known.epoch || repeated {
+        if marker.epoch > known.epoch || marker.epoch == i16::MAX || repeated {
             return Ok(());
         }
         Err(Error::ProducerFenced {

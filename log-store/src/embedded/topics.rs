@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Most partitions of one topic.
-const PARTITIONS_MAX: u32 = 100_000;
+pub(super) const PARTITIONS_MAX: u32 = 100_000;
 
 /// One topic.
 pub(crate) struct Topic {

@@ -1,6 +1,6 @@
 //! Setting by setting, then one check of them all.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use log_store::TopicName;
 
@@ -8,7 +8,7 @@ use super::{ProcessingGuarantee, StreamsConfig, state_dir};
 use crate::{
     Error, Result,
     handler::{ExceptionHandler, Handlers},
-    state::MemoryBudget,
+    state::{MemoryBudget, RocksDbConfigSetter},
     time::DefaultTimestampExtractor,
 };
 
@@ -40,7 +40,8 @@ impl StreamsConfigBuilder {
                 num_standby_replicas: 0,
                 state_dir: PathBuf::new(),
                 state_cleanup_delay: Duration::from_secs(600),
-                memory_budget: MemoryBudget::DEFAULT_BYTES,
+                memory_budget: MemoryBudget::new(MemoryBudget::DEFAULT_BYTES),
+                rocksdb_config_setter: None,
                 statestore_cache_max_bytes: 10 << 20,
                 statestore_uncommitted_max_bytes: 64 << 20,
                 buffered_bytes_per_partition: 4 << 20,
@@ -116,11 +117,56 @@ impl StreamsConfigBuilder {
         self
     }
 
-    /// Bytes that state may occupy in memory: RocksDB's block cache and write buffers, for all stores of the process together.
-    /// Default: 256 MiB; at least 1 MiB.
+    /// Bytes that state may occupy in memory: rows in memory, RocksDB's block cache and its write buffers, for all stores
+    /// of the application together. Default: 256 MiB; at least 1 MiB. Several applications of one process share a number
+    /// with [`StreamsConfigBuilder::shared_memory_budget`].
     #[must_use]
-    pub fn memory_budget(mut self, bytes: usize) -> Self {
-        self.config.memory_budget = bytes;
+    pub fn memory_budget(self, bytes: usize) -> Self {
+        self.shared_memory_budget(&MemoryBudget::new(bytes))
+    }
+
+    /// As [`StreamsConfigBuilder::memory_budget`], one number for all applications that are given the same budget: they
+    /// share one block cache and one write buffer manager, and one limit of rows in memory.
+    ///
+    /// ```
+    /// use streams_core::{StreamsConfig, state::MemoryBudget};
+    ///
+    /// let budget = MemoryBudget::new(512 << 20);
+    /// let orders = StreamsConfig::builder("orders").state_dir("/var/lib/streams").shared_memory_budget(&budget).build()?;
+    /// let fraud = StreamsConfig::builder("fraud").state_dir("/var/lib/streams").shared_memory_budget(&budget).build()?;
+    /// assert_eq!(orders.memory_budget.bytes(), fraud.memory_budget.bytes());
+    /// # Ok::<(), streams_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn shared_memory_budget(mut self, budget: &Arc<MemoryBudget>) -> Self {
+        self.config.memory_budget = Arc::clone(budget);
+        self
+    }
+
+    /// Changes RocksDB's settings (`rocksdb.config.setter`): called with the name of each persistent store when its files
+    /// are opened, after the engine has made its own settings. The block cache of the table options is the memory budget's:
+    /// whoever sets another one has memory beside the budget. Default: the engine's settings as they are.
+    ///
+    /// ```
+    /// use streams_core::{StreamsConfig, state::rocksdb::DBCompressionType};
+    ///
+    /// let config = StreamsConfig::builder("orders")
+    ///     .state_dir("/var/lib/streams")
+    ///     .rocksdb_config_setter(|store, options, table| {
+    ///         if store == "history" {
+    ///             options.set_compression_type(DBCompressionType::Zstd);
+    ///             table.set_block_size(32 << 10);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), streams_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn rocksdb_config_setter(
+        mut self,
+        setter: impl Fn(&str, &mut rocksdb::Options, &mut rocksdb::BlockBasedOptions) + Send + Sync + 'static,
+    ) -> Self {
+        self.config.rocksdb_config_setter = Some(RocksDbConfigSetter::new(setter));
         self
     }
 
@@ -255,8 +301,8 @@ impl StreamsConfigBuilder {
             let got = config.num_stream_threads;
             problems.push(format!("num.stream.threads is {got}; it must be between 1 and {STREAM_THREADS_MAX}"));
         }
-        if config.memory_budget < MEMORY_BUDGET_MIN {
-            let got = config.memory_budget;
+        if config.memory_budget.bytes() < MEMORY_BUDGET_MIN {
+            let got = config.memory_budget.bytes();
             problems.push(format!("the memory budget is {got} bytes; it must be at least {MEMORY_BUDGET_MIN}"));
         }
         if config.buffered_bytes_per_partition == 0 {

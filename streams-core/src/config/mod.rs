@@ -9,11 +9,16 @@ mod nearest;
 mod properties;
 mod state_dir;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 pub use builder::StreamsConfigBuilder;
 
-use crate::{Result, handler::Handlers, time::DefaultTimestampExtractor};
+use crate::{
+    Result,
+    handler::Handlers,
+    state::{MemoryBudget, RocksDbConfigSetter},
+    time::DefaultTimestampExtractor,
+};
 
 /// What a crash may do to results (`processing.guarantee`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,8 +51,11 @@ pub struct StreamsConfig {
     pub state_dir: PathBuf,
     /// `state.cleanup.delay.ms`. Default: 10 min.
     pub state_cleanup_delay: Duration,
-    /// Bytes that state may occupy in memory, all stores of the process together. Default: 256 MiB.
-    pub memory_budget: usize,
+    /// What state may occupy in memory, all stores of all applications with this budget together. Default: 256 MiB, for
+    /// the applications that are made with this value or a clone of it.
+    pub memory_budget: Arc<MemoryBudget>,
+    /// `rocksdb.config.setter`. Default: none.
+    pub rocksdb_config_setter: Option<RocksDbConfigSetter>,
     /// `statestore.cache.max.bytes`. Default: 10 MiB.
     pub statestore_cache_max_bytes: usize,
     /// `statestore.uncommitted.max.bytes`. Default: 64 MiB.

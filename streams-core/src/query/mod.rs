@@ -21,7 +21,8 @@
 //! ```
 //!
 //! A read covers all tasks of this instance that have the store, or one of them
-//! ([`StoreQueryParameters::with_partition`]).
+//! ([`StoreQueryParameters::with_partition`]). A global store is one for the whole instance; it can be read as soon as it
+//! is complete, also while tasks move, and the thread that fills it does what stream threads do for the others.
 //!
 //! | | key-value stores | window, session and versioned stores |
 //! |---|---|---|
@@ -93,7 +94,7 @@ impl<S> StoreQueryParameters<S> {
         }
     }
 
-    /// Only the task of this partition number.
+    /// Only the task of this partition number. A global store has no partitions, and is read whole all the same.
     #[must_use]
     pub fn with_partition(mut self, partition: u32) -> Self {
         self.partition = Some(partition);

@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     runtime::{
         Application, State,
-        queries::{Place, Question},
+        queries::{GLOBAL_STORES, Place, Question},
     },
     state::StateStore,
     task::TaskId,
@@ -26,6 +26,8 @@ pub(crate) struct Places {
     pub(super) consistency: Consistency,
     places: Vec<Place>,
     generation: u64,
+    /// The store has no task, and belongs to the whole instance.
+    is_global: bool,
 }
 
 impl Places {
@@ -40,9 +42,12 @@ impl Places {
         let generation = app.queries.generation();
         let mut places = app.queries.places(&store);
         let places_here = places.len();
-        places.retain(|place| partition.is_none_or(|partition| place.task.partition == partition));
-        let found = Places { app: Arc::clone(app), store, consistency, places, generation };
-        if state != State::Running {
+        let is_global = places.iter().any(|place| place.task == GLOBAL_STORES);
+        // As in Kafka Streams, a global store is read whole, whatever partition is asked for.
+        places.retain(|place| is_global || partition.is_none_or(|partition| place.task.partition == partition));
+        let found = Places { app: Arc::clone(app), store, consistency, places, generation, is_global };
+        // A global store stays where it is while tasks move.
+        if state != State::Running && !(is_global && state == State::Rebalancing) {
             return Err(found.invalid(format!("application {} is {state}, not RUNNING", app.settings.application_id)));
         }
         if found.places.is_empty() {
@@ -62,9 +67,9 @@ impl Places {
         self.invalid(format!("it is no {wanted}; ask for it with the type that it was made with"))
     }
 
-    /// The same tasks have the store as when it was asked for.
+    /// The same tasks have the store as when it was asked for; a global one never moves.
     pub(super) fn check(&self) -> Result<()> {
-        if self.app.queries.generation() == self.generation {
+        if self.is_global || self.app.queries.generation() == self.generation {
             return Ok(());
         }
         Err(self.invalid("tasks have moved since it was asked for; ask Streams::store again"))

@@ -13,7 +13,7 @@ use log_store::{
 
 use super::{
     application::Application, blueprint::Blueprint, control::Control, global_stores::GlobalStores,
-    thread_state::StreamThreadState,
+    queries::GLOBAL_STORES, thread_state::StreamThreadState,
 };
 use crate::{
     Result,
@@ -87,12 +87,14 @@ impl GlobalThread {
         while !self.control.is_closing() {
             if !is_complete && self.has_reached_ends() {
                 is_complete = true;
+                self.app.queries.opened(GLOBAL_STORES, &self.control, &mut stores.lock())?;
                 self.app.thread_entered(INDEX, StreamThreadState::Running);
                 self.app.spawn_configured()?;
             }
+            self.answer_questions(stores);
             self.turn(stores)?;
         }
-        for (_, task) in self.tasks {
+        for (_, task) in std::mem::take(&mut self.tasks) {
             task.close();
         }
         Ok(())
@@ -103,6 +105,15 @@ impl GlobalThread {
             self.consumer.position(partition).is_some_and(|position| position >= *end)
         };
         self.ends.iter().all(reached)
+    }
+
+    /// Answers what other threads ask about the stores. All that was read is committed between two turns.
+    fn answer_questions(&self, stores: &GlobalStores) {
+        for question in self.control.take_questions() {
+            let mut stores = stores.lock();
+            let store = stores.iter_mut().find(|store| store.name() == question.store);
+            (question.answer)(store.map(|store| &mut **store));
+        }
     }
 
     fn turn(&mut self, stores: &GlobalStores) -> Result<()> {
@@ -128,6 +139,14 @@ impl GlobalThread {
             store.committed(end)?;
         }
         Ok(())
+    }
+}
+
+impl Drop for GlobalThread {
+    fn drop(&mut self) {
+        self.app.queries.closed(GLOBAL_STORES, &self.control);
+        // Whoever waits for an answer learns that there will be none.
+        self.control.end();
     }
 }
 

@@ -20,6 +20,9 @@ use crate::{Result, state::StateStore, task::TaskId};
 /// What [`StateStore::publish`] answers with.
 pub(crate) type Published = Arc<dyn Any + Send + Sync>;
 
+/// Under which the global stores are known here: no task has this id.
+pub(crate) const GLOBAL_STORES: TaskId = TaskId { subtopology: u32::MAX, partition: u32::MAX };
+
 type Answer = dyn FnOnce(Option<&mut dyn StateStore>) + Send;
 
 /// A question to the thread that has a store.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, Result, StreamsConfig,
-    state::{MemoryBudget, SimulatedDisk, StateDirectory, StateSettings},
+    state::{SimulatedDisk, StateDirectory, StateSettings},
     task::{TaskId, record_collector::PartitionCounts},
     topology::{
         Topology,
@@ -64,7 +64,8 @@ pub(crate) fn open_directory(
 ) -> Result<Arc<StateDirectory>> {
     let caching = topology.stores.iter().filter(|store| store.builder.is_caching()).count().max(1);
     let settings = StateSettings {
-        budget: MemoryBudget::new(config.memory_budget),
+        budget: Arc::clone(&config.memory_budget),
+        config_setter: config.rocksdb_config_setter.clone(),
         held_bytes_max: config.statestore_cache_max_bytes / config.num_stream_threads / caching,
         simulated_disk: simulated_disk.cloned(),
         ..StateSettings::new(&config.state_dir)

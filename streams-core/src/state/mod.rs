@@ -35,6 +35,8 @@ pub use directory::{StateDirectory, StateSettings};
 pub use key_value::{KeyValueStore, Rows, TimestampedKeyValueStore, Update};
 pub use layer::MemoryBudget;
 use log_store::{Headers, HeadersView, Offset, RecordView};
+/// RocksDB's own settings, as `rocksdb_config_setter` of the configuration is given them.
+pub use rocksdb;
 pub use session::SessionStore;
 pub use stores::{KeyValueSupplier, SessionSupplier, StoreFormat, Stores, VersionedSupplier, WindowSupplier};
 pub use value::ValueAndTimestamp;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -25,27 +25,31 @@ const APPLICATION: &str = "bench";
 /// How often the benchmark looks whether all is done: the error of its times.
 const TICK: Duration = Duration::from_millis(5);
 /// A benchmark that does not get ready within this time never will.
-const READY_WAIT: Duration = Duration::from_secs(600);
+pub(crate) const READY_WAIT: Duration = Duration::from_secs(600);
 const CLOSE_WAIT: Duration = Duration::from_secs(60);
 
-/// A log in a folder of its own, which goes when this goes.
+/// A log in a folder, and what applications on it are told.
 pub(crate) struct Bench {
     log: EmbeddedLog,
     common: Common,
+    path: PathBuf,
     /// Goes after the log that lies in it.
-    folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Bench {
+    /// In a folder of its own, which goes when this goes.
     pub(crate) fn new(common: &Common) -> anyhow::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("streams-bench-");
-        let folder = match &common.data {
-            Some(data) => builder.tempdir_in(data).with_context(|| format!("cannot use {}", data.display()))?,
-            None => builder.tempdir()?,
-        };
-        let log = EmbeddedLog::open(folder.path().join("log"), LogConfig::default())?;
-        Ok(Bench { folder, log, common: common.clone() })
+        let folder = folder(common)?;
+        let mut bench = Self::at(folder.path(), common)?;
+        bench._folder = Some(folder);
+        Ok(bench)
+    }
+
+    /// In a folder that stays: what is there already is found again.
+    pub(crate) fn at(path: &Path, common: &Common) -> anyhow::Result<Self> {
+        let log = EmbeddedLog::open(path.join("log"), LogConfig::default())?;
+        Ok(Bench { log, common: common.clone(), path: path.to_owned(), _folder: None })
     }
 
     pub(crate) fn client(&self) -> SharedClient {
@@ -94,12 +98,69 @@ impl Bench {
     }
 
     fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.path.join("state")
     }
 
     /// Calls `each` with key and value of every record that readers of committed records see.
-    pub(crate) fn read(&self, topic: &str, each: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> anyhow::Result<()> {
-        read(&self.client(), topic, each)
+    pub(crate) fn read(&self, topic: &str, mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> anyhow::Result<()> {
+        self.records(topic, |_, record| {
+            each(record.key, record.value);
+            Ok(())
+        })
+    }
+
+    /// Calls `each` with partition and record, for every record that readers of committed records see.
+    pub(crate) fn records(
+        &self,
+        topic: &str,
+        mut each: impl FnMut(u32, RecordView<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut admin = self.log.admin()?;
+        let topic = TopicName::new(topic)?;
+        let partitions = admin.describe_topic(&topic)?.with_context(|| format!("no topic {topic}"))?.partitions;
+        let mut left = HashMap::new();
+        for number in 0..partitions {
+            let partition = TopicPartition::new(topic.clone(), number);
+            let offset = |admin: &mut dyn Admin, spec| admin.list_offset(&partition, spec);
+            let start = offset(&mut *admin, OffsetSpec::Earliest)?;
+            if let Some(end) =
+                offset(&mut *admin, OffsetSpec::Latest(Isolation::ReadCommitted))?.filter(|end| Some(*end) > start)
+            {
+                left.insert(partition, end);
+            }
+        }
+        let mut consumer = self.log.consumer(&ConsumerConfig::default())?;
+        consumer.assign(&left.keys().map(|partition| (partition.clone(), StartAt::Beginning)).collect::<Vec<_>>())?;
+        while !left.is_empty() {
+            let Polled::Batch(batch) = consumer.poll(Duration::from_secs(1))? else { continue };
+            let mut records = batch.cursor();
+            while let Some(at) = records.advance()? {
+                each(batch.partition.partition, records.view(&at))?;
+            }
+            if left.get(&batch.partition).is_some_and(|end| batch.next >= *end) {
+                left.remove(&batch.partition);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Bench {
+    /// Before the folder goes: a thread of an application that has ended may hold the log a moment longer.
+    fn drop(&mut self) {
+        if let Err(error) = self.log.clone().close() {
+            eprintln!("warning: the log was not closed in order: {error}");
+        }
+    }
+}
+
+/// A new folder below the one that was asked for.
+pub(crate) fn folder(common: &Common) -> anyhow::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("streams-bench-");
+    match &common.data {
+        Some(data) => builder.tempdir_in(data).with_context(|| format!("cannot use {}", data.display())),
+        None => Ok(builder.tempdir()?),
     }
 }
 
@@ -163,36 +224,4 @@ pub(crate) fn close(streams: &Streams) -> anyhow::Result<()> {
         Some(error) => bail!("the application stopped: {error}"),
         None => Ok(()),
     }
-}
-
-/// See [`Bench::read`].
-fn read(client: &SharedClient, topic: &str, mut each: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> anyhow::Result<()> {
-    let mut admin = client.admin()?;
-    let topic = TopicName::new(topic)?;
-    let partitions = admin.describe_topic(&topic)?.with_context(|| format!("no topic {topic}"))?.partitions;
-    let mut left = HashMap::new();
-    for number in 0..partitions {
-        let partition = TopicPartition::new(topic.clone(), number);
-        let offset = |admin: &mut dyn Admin, spec| admin.list_offset(&partition, spec);
-        let start = offset(&mut *admin, OffsetSpec::Earliest)?;
-        if let Some(end) =
-            offset(&mut *admin, OffsetSpec::Latest(Isolation::ReadCommitted))?.filter(|end| Some(*end) > start)
-        {
-            left.insert(partition, end);
-        }
-    }
-    let mut consumer = client.consumer(&ConsumerConfig::default())?;
-    consumer.assign(&left.keys().map(|partition| (partition.clone(), StartAt::Beginning)).collect::<Vec<_>>())?;
-    while !left.is_empty() {
-        let Polled::Batch(batch) = consumer.poll(Duration::from_secs(1))? else { continue };
-        let mut records = batch.cursor();
-        while let Some(at) = records.advance()? {
-            let record = records.view(&at);
-            each(record.key, record.value);
-        }
-        if left.get(&batch.partition).is_some_and(|end| batch.next >= *end) {
-            left.remove(&batch.partition);
-        }
-    }
-    Ok(())
 }

@@ -3,10 +3,14 @@
 //! The ordinary profile is the optimised one: `cargo run -p streams-bench -- word-count --json`.
 
 mod application;
+mod crash;
+mod latency;
 mod log;
+mod memory;
 mod operators;
 mod reads;
 mod restore;
+mod rival;
 mod stateless;
 mod text;
 mod usage;
@@ -39,6 +43,12 @@ enum Bench {
     Reads(reads::Options),
     /// A store without its files, from the changelog
     Restore(restore::Options),
+    /// `kill -9` again and again: what is lost, repeated or wrong, and how soon it runs again
+    Crash(crash::Options),
+    /// From the moment a record is due until a reader of committed records has its result
+    Latency(latency::Options),
+    /// Many stores and many keys: how much memory the process holds beside its budget
+    Memory(memory::Options),
     /// The log alone: append, fetch, durable appends, look-ups by time, compaction
     Log(log::Options),
     /// Counts by key in windows of time, each told once when it closes
@@ -67,7 +77,7 @@ struct Common {
     partitions: Option<u32>,
 
     /// Milliseconds between commits [default: what suits the log]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, alias = "commit-interval-ms", value_name = "MS")]
     commit_ms: Option<u64>,
 
     /// Bytes that caching stores hold back before they pass updates on; 0 passes each one [default: 10 MiB]
@@ -143,6 +153,9 @@ fn main() -> ExitCode {
         Bench::Stateless(options) => stateless::run(&options),
         Bench::Reads(options) => reads::run(&options),
         Bench::Restore(options) => restore::run(&options),
+        Bench::Crash(options) => crash::run(&options),
+        Bench::Latency(options) => latency::run(&options),
+        Bench::Memory(options) => memory::run(&options),
         Bench::Log(options) => log::run(&options),
         Bench::Windows(options) => operators::run(Operator::Windows, &options),
         Bench::Sessions(options) => operators::run(Operator::Sessions, &options),

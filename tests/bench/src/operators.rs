@@ -11,6 +11,7 @@ use crate::{
     Common, Guarantee,
     application::{Bench, Writer, close, start, wait_until_done},
     number, print,
+    rival::{self, Comparison, Expect, Work},
     usage::{Figures, Started, reset_peak},
 };
 
@@ -35,13 +36,16 @@ pub(crate) struct Options {
     #[arg(long, default_value = "2M", value_parser = number, value_name = "N")]
     records: u64,
 
+    /// Lets Kafka Streams do the same afterwards, and prints the ratio; needs `java` and `mvn`
+    #[arg(long)]
+    rival: bool,
+
     #[command(flatten)]
     common: Common,
 }
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy)]
 pub(crate) enum Operator {
     Windows,
     Sessions,
@@ -51,7 +55,7 @@ pub(crate) enum Operator {
 
 #[derive(Serialize)]
 struct Report {
-    bench: Operator,
+    bench: &'static str,
     guarantee: Guarantee,
     threads: usize,
     partitions: u32,
@@ -59,10 +63,12 @@ struct Report {
     results: u64,
     #[serde(flatten)]
     figures: Figures,
+    #[serde(flatten)]
+    comparison: Option<Comparison>,
 }
 
 pub(crate) fn run(operator: Operator, options: &Options) -> anyhow::Result<()> {
-    let Options { records, common } = options;
+    let Options { records, rival, common } = options;
     let bench = Bench::new(common)?;
     for topic in ["left", "right", "out"] {
         bench.create(topic, &[])?;
@@ -75,17 +81,26 @@ pub(crate) fn run(operator: Operator, options: &Options) -> anyhow::Result<()> {
     wait_until_done(&streams)?;
     let usage = started.usage();
     close(&streams)?;
-    let results = operator.check(&bench, *records)?;
+    let results = operator.check(&bench, "out", *records)?;
+    let work = Work {
+        topology: operator.name(),
+        inputs: &["left", "right"],
+        output: "out",
+        records: *records,
+        expect: Expect::Results(&|topic| operator.check(&bench, topic, *records).map(drop)),
+    };
+    let comparison = rival.then(|| rival::run(&bench, common, &work, &usage)).transpose()?;
     print(
         common.json,
         &Report {
-            bench: operator,
+            bench: operator.name(),
             guarantee: common.guarantee,
             threads: common.threads,
             partitions: common.partitions(),
             records: *records,
             results,
             figures: usage.figures(*records),
+            comparison,
         },
     )
 }
@@ -114,6 +129,15 @@ fn send(writer: &mut Writer, key: u64, value: u64, at: u64) -> anyhow::Result<()
 }
 
 impl Operator {
+    fn name(self) -> &'static str {
+        match self {
+            Operator::Windows => "windows",
+            Operator::Sessions => "sessions",
+            Operator::StreamJoin => "stream-join",
+            Operator::ForeignKeyJoin => "foreign-key-join",
+        }
+    }
+
     fn load(self, bench: &Bench, records: u64) -> anyhow::Result<()> {
         let mut inputs = Inputs { left: bench.writer("left")?, right: bench.writer("right")? };
         for number in 0..records {
@@ -182,11 +206,11 @@ impl Operator {
     }
 
     /// Compares the results with what they have to be; how many there are.
-    fn check(self, bench: &Bench, records: u64) -> anyhow::Result<u64> {
+    fn check(self, bench: &Bench, topic: &str, records: u64) -> anyhow::Result<u64> {
         let (mut results, mut sum, mut broken) = (0_u64, 0_i64, 0_u64);
         let mut prices = vec![0_i64; usize::try_from(records)?];
         let fixed = |bytes: Option<&[u8]>| bytes.and_then(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?)));
-        bench.read("out", |key, value| {
+        bench.read(topic, |key, value| {
             results += 1;
             match (fixed(key), fixed(value)) {
                 (Some(order), Some(price)) if matches!(self, Operator::ForeignKeyJoin) => {

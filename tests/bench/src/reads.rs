@@ -126,7 +126,7 @@ fn measure(options: &Options, readers: u64) -> anyhow::Result<(f64, f64, Reads)>
     });
     let (seconds, cpu) = (done?, usage.usage().cpu_seconds);
     close(&streams)?;
-    check(&bench, options.words, options.distinct)?;
+    check(&bench, "word-counts", options.words, options.distinct)?;
     Ok((seconds, cpu, reads))
 }
 

@@ -11,6 +11,7 @@ use crate::{
     Common, Guarantee,
     application::{Bench, close, start, wait_until_done},
     number, print,
+    rival::{self, Comparison, Expect, Work},
     usage::{Figures, Started, reset_peak},
 };
 
@@ -22,6 +23,10 @@ pub(crate) struct Options {
     /// Keys in the store
     #[arg(long, default_value = "5M", value_parser = number, value_name = "N")]
     keys: u64,
+
+    /// Lets Kafka Streams do the same afterwards, and prints the ratio; needs `java` and `mvn`
+    #[arg(long)]
+    rival: bool,
 
     #[command(flatten)]
     common: Common,
@@ -38,6 +43,8 @@ struct Report {
     /// From start until the application was running.
     #[serde(flatten)]
     figures: Figures,
+    #[serde(flatten)]
+    comparison: Option<Comparison>,
 }
 
 /// Adds up what was restored.
@@ -51,7 +58,7 @@ impl RestoreListener for Restored {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let Options { keys, common } = options;
+    let Options { keys, rival, common } = options;
     let bench = Bench::new(common)?;
     bench.create("updates", &[])?;
     bench.create("out", &[])?;
@@ -83,6 +90,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
     let records = *restored.0.lock().ok().context("the listener panicked")?;
     ensure!(records >= *keys, "{records} records were restored, fewer than the {keys} keys");
+    let work =
+        Work { topology: "restore", inputs: &["updates"], output: "out", records: *keys, expect: Expect::Restored };
+    let comparison = rival.then(|| rival::run(&bench, common, &work, &usage)).transpose()?;
     print(
         common.json,
         &Report {
@@ -92,6 +102,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             keys: *keys,
             records,
             figures: usage.figures(records),
+            comparison,
         },
     )
 }

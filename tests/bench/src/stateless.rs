@@ -9,6 +9,7 @@ use crate::{
     Common, Guarantee,
     application::{Bench, close, start, wait_until_done},
     number, print,
+    rival::{self, Comparison, Expect, Work},
     usage::{Figures, Started, reset_peak},
 };
 
@@ -25,6 +26,10 @@ pub(crate) struct Options {
     #[arg(long, default_value = "10M", value_parser = number, value_name = "N")]
     records: u64,
 
+    /// Lets Kafka Streams do the same afterwards, and prints the ratio; needs `java` and `mvn`
+    #[arg(long)]
+    rival: bool,
+
     #[command(flatten)]
     common: Common,
 }
@@ -39,10 +44,12 @@ struct Report {
     ready_ms: f64,
     #[serde(flatten)]
     figures: Figures,
+    #[serde(flatten)]
+    comparison: Option<Comparison>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let Options { records, common } = options;
+    let Options { records, rival, common } = options;
     let bench = Bench::new(common)?;
     bench.create("in", &[])?;
     bench.create("out", &[])?;
@@ -71,23 +78,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let usage = started.usage();
     close(&streams)?;
 
-    let (mut found, mut sum, mut wrong) = (0_u64, 0_u64, 0_u64);
-    bench.read("out", |key, value| {
-        let number = key.and_then(|key| Some(u64::from_be_bytes(key.try_into().ok()?)));
-        let bytes = value.filter(|value| value.len() == VALUE_BYTES);
-        let carried = bytes.map(|value| [&[value[VALUE_BYTES - 1]], &value[..7]].concat());
-        match (number, carried) {
-            (Some(number), Some(carried)) if carried == number.to_be_bytes() => sum = sum.wrapping_add(number),
-            _ => wrong += 1,
-        }
-        found += 1;
-    })?;
-    let kept = (0..*records).filter(|number| !number.is_multiple_of(DROPPED));
-    let (expected, expected_sum) = kept.fold((0_u64, 0_u64), |(n, sum), number| (n + 1, sum.wrapping_add(number)));
-    ensure!(
-        (found, sum, wrong) == (expected, expected_sum, 0),
-        "{found} records came out, {wrong} of them wrong; expected {expected}"
-    );
+    check(&bench, "out", *records)?;
+    let work = Work {
+        topology: "stateless",
+        inputs: &["in"],
+        output: "out",
+        records: *records,
+        expect: Expect::Results(&|topic| check(&bench, topic, *records)),
+    };
+    let comparison = rival.then(|| rival::run(&bench, common, &work, &usage)).transpose()?;
     print(
         common.json,
         &Report {
@@ -98,6 +97,29 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             records: *records,
             ready_ms: ready.as_secs_f64() * 1e3,
             figures: usage.figures(*records),
+            comparison,
         },
     )
+}
+
+/// Compares the results with what they have to be.
+fn check(bench: &Bench, topic: &str, records: u64) -> anyhow::Result<()> {
+    let (mut found, mut sum, mut wrong) = (0_u64, 0_u64, 0_u64);
+    bench.read(topic, |key, value| {
+        let number = key.and_then(|key| Some(u64::from_be_bytes(key.try_into().ok()?)));
+        let bytes = value.filter(|value| value.len() == VALUE_BYTES);
+        let carried = bytes.map(|value| [&[value[VALUE_BYTES - 1]], &value[..7]].concat());
+        match (number, carried) {
+            (Some(number), Some(carried)) if carried == number.to_be_bytes() => sum = sum.wrapping_add(number),
+            _ => wrong += 1,
+        }
+        found += 1;
+    })?;
+    let kept = (0..records).filter(|number| !number.is_multiple_of(DROPPED));
+    let (expected, expected_sum) = kept.fold((0_u64, 0_u64), |(n, sum), number| (n + 1, sum.wrapping_add(number)));
+    ensure!(
+        (found, sum, wrong) == (expected, expected_sum, 0),
+        "{found} records came out, {wrong} of them wrong; expected {expected}"
+    );
+    Ok(())
 }

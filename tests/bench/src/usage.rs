@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    param::clock_ticks_per_second,
+    time::{ClockId, clock_gettime},
+};
 use serde::Serialize;
 
 /// The clock, the processor time and the bytes written at one moment.
@@ -74,6 +77,37 @@ pub(crate) fn reset_peak() -> io::Result<()> {
     fs::write("/proc/self/clear_refs", "5")
 }
 
+/// Another process, as the system counts what it uses: 0 where it does not tell.
+#[derive(Clone, Copy)]
+pub(crate) struct Process(pub(crate) u32);
+
+/// What a process has used since it began.
+pub(crate) struct Used {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) bytes_written: u64,
+    pub(crate) peak_rss_bytes: u64,
+}
+
+impl Process {
+    pub(crate) fn used(self) -> Used {
+        let file = |name: &str| format!("/proc/{}/{name}", self.0);
+        // Behind the name, which may have spaces, user and system time are the twelfth and the thirteenth field.
+        let stat = fs::read_to_string(file("stat")).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+        Used {
+            cpu_seconds: ticks as f64 / clock_ticks_per_second() as f64,
+            bytes_written: field(&file("io"), "wchar:"),
+            peak_rss_bytes: field(&file("status"), "VmHWM:") * 1024,
+        }
+    }
+
+    /// As [`reset_peak`]; where the system does not allow it, the peak stays that of the whole life.
+    pub(crate) fn reset_peak(self) {
+        let _ = fs::write(format!("/proc/{}/clear_refs", self.0), "5");
+    }
+}
+
 /// Processor time of the calling thread so far, in nanoseconds.
 pub(crate) fn thread_cpu_ns() -> u64 {
     u64::try_from(time_of(ClockId::ThreadCPUTime).as_nanos()).unwrap_or(u64::MAX)
@@ -90,6 +124,11 @@ fn time_of(clock: ClockId) -> Duration {
 
 fn bytes_written() -> u64 {
     field("/proc/self/io", "wchar:")
+}
+
+/// Memory held now.
+pub(crate) fn rss_bytes() -> u64 {
+    field("/proc/self/status", "VmRSS:") * 1024
 }
 
 fn peak_rss_bytes() -> u64 {

@@ -11,6 +11,7 @@ use crate::{
     Common, Guarantee,
     application::{Bench, close, start, wait_until_done},
     number, print,
+    rival::{self, Comparison, Expect, Work},
     text::{WORDS_PER_LINE, Words, push_word},
     usage::{Started, reset_peak},
 };
@@ -24,6 +25,10 @@ pub(crate) struct Options {
     /// Different words
     #[arg(long, default_value = "50k", value_parser = number, value_name = "N")]
     distinct: u64,
+
+    /// Lets Kafka Streams do the same afterwards, and prints the ratio; needs `java` and `mvn`
+    #[arg(long)]
+    rival: bool,
 
     #[command(flatten)]
     common: Common,
@@ -51,10 +56,12 @@ struct Report {
     bytes_written: u64,
     /// Writing the lines, which is not part of the other figures.
     load_seconds: f64,
+    #[serde(flatten)]
+    comparison: Option<Comparison>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let Options { words, distinct, common } = options;
+    let Options { words, distinct, rival, common } = options;
     let bench = Bench::new(common)?;
     bench.create("lines", &[])?;
     bench.create("word-counts", &[("cleanup.policy", "compact")])?;
@@ -71,7 +78,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let usage = started.usage();
     close(&streams)?;
 
-    let distinct = check(&bench, *words, *distinct)?;
+    let distinct = check(&bench, "word-counts", *words, *distinct)?;
+    let work = Work {
+        topology: "word-count",
+        inputs: &["lines"],
+        output: "word-counts",
+        records: *words,
+        expect: Expect::Results(&|topic| check(&bench, topic, *words, distinct).map(drop)),
+    };
+    let comparison = rival.then(|| rival::run(&bench, common, &work, &usage)).transpose()?;
     print(
         common.json,
         &Report {
@@ -91,6 +106,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             peak_rss_bytes: usage.peak_rss_bytes,
             bytes_written: usage.bytes_written,
             load_seconds,
+            comparison,
         },
     )
 }
@@ -129,7 +145,7 @@ pub(crate) fn load(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<u
 }
 
 /// Compares the last count of each word with a plain count; how many different words there are.
-pub(crate) fn check(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<u64> {
+pub(crate) fn check(bench: &Bench, topic: &str, words: u64, distinct: u64) -> anyhow::Result<u64> {
     let drawn = Words::new(words, distinct);
     let distinct = drawn.distinct();
     let mut expected = vec![0_i64; usize::try_from(distinct)?];
@@ -138,7 +154,7 @@ pub(crate) fn check(bench: &Bench, words: u64, distinct: u64) -> anyhow::Result<
     }
     let mut found: HashMap<Vec<u8>, i64> = HashMap::with_capacity(expected.len());
     let mut broken = 0_u64;
-    bench.read("word-counts", |word, count| {
+    bench.read(topic, |word, count| {
         match (word, count.and_then(|count| Some(i64::from_be_bytes(count.try_into().ok()?)))) {
             (Some(word), Some(count)) => match found.get_mut(word) {
                 Some(known) => *known = count,

@@ -112,6 +112,11 @@ impl Partition {
         Arc::clone(&self.config.read())
     }
 
+    /// Where its files are, for messages.
+    pub(crate) fn located(&self) -> PathBuf {
+        self.shared.directory.locate(&self.directory_name)
+    }
+
     /// The first offset that is kept.
     pub(crate) fn log_start(&self) -> Result<Offset> {
         Ok(self.log()?.log_start)

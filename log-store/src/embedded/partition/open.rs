@@ -164,7 +164,11 @@ impl Partition {
             }
         }
         for sealed in segments.iter_mut().rev().skip(1).take(kept.saturating_sub(first + 1)) {
-            sealed.seal(directory)?;
+            // The next checkpoint leaves them behind, and nobody verifies an index there: one that another power cut took
+            // half away would know too early a time for the segment, and retention would delete it.
+            for file in sealed.seal(directory)? {
+                file.sync().map_err(|error| Error::io("sync", sealed.located(directory), error))?;
+            }
         }
         if end < known_good {
             let reason = format!("the log ends at offset {end}, but everything before {known_good} was synced");

@@ -191,8 +191,15 @@ impl Segment {
             Ok(())
         })?;
         self.finish_rebuild();
-        // Spares the next opening the scan; if it fails, that one scans again.
-        if let Err(error) = self.store_indexes(directory) {
+        // Spares the next opening the scan; if it fails, that one scans again. Synced, since a power cut that takes half of
+        // it away would leave an index that looks whole.
+        let store = |segment: &mut Self| -> Result<()> {
+            for file in segment.store_indexes(directory)? {
+                file.sync().map_err(|error| Error::io("sync", &path, error))?;
+            }
+            Ok(())
+        };
+        if let Err(error) = store(self) {
             tracing::warn!(%error, "a rebuilt index stays in memory only");
         }
         Ok(())

@@ -25,9 +25,10 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Epoch of the markers that end a transaction with data of this identity: it fences them.
+    /// Epoch of the markers that end a transaction with data of this identity: it fences them. (No producer of ours has
+    /// the last epoch, but a file can name it.)
     pub(crate) fn marker_epoch(self) -> i16 {
-        self.epoch + 1
+        self.epoch.saturating_add(1)
     }
 }
 

@@ -407,7 +407,8 @@ fn take_in(recovered: &mut Recovered, body: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+/// The next bytes of `rest`, which moves on; `None` if there are not so many.
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (field, tail) = rest.split_first_chunk::<N>()?;
     *rest = tail;
     Some(*field)

@@ -11,6 +11,7 @@
 //! A crash before 3 leaves a transaction that is aborted when the log is opened again; a crash after it leaves one whose
 //! missing markers are written then. An abort has only steps 1, 4 and 5.
 
+mod broker;
 mod coordinator;
 mod decisions;
 mod session;
@@ -20,6 +21,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
+use broker::TRANSACTIONS_TOPIC;
 pub(crate) use coordinator::Identity;
 use coordinator::{Coordinator, Ending, Init};
 use decisions::Decisions;
@@ -107,8 +109,10 @@ impl Transactions {
 
 fn fresh_id(decisions: &Decisions, next: &mut i64, reserved: &mut i64) -> Result<i64> {
     if *next == *reserved {
-        decisions.reserve_ids(*reserved + ID_BLOCK)?;
-        *reserved += ID_BLOCK;
+        let used_up = || Error::Invalid(format!("the producer ids are used up: the log knows one of {}", *next - 1));
+        let more = reserved.checked_add(ID_BLOCK).ok_or_else(used_up)?;
+        decisions.reserve_ids(more)?;
+        *reserved = more;
     }
     *next += 1;
     Ok(*next - 1)
@@ -266,6 +270,30 @@ impl Inner {
     }
 }
 
+/// What an earlier run had decided, where there is no `transactions.log`: nothing, or what a broker wrote down.
+///
+/// # Errors
+///
+/// `Corrupt` if a broker left transactions open, and its decisions cannot be read.
+pub(crate) fn recover_without_file<'a>(
+    partitions: impl Iterator<Item = &'a Arc<Partition>> + Clone,
+) -> Result<Recovered> {
+    let mut brokers =
+        partitions.clone().filter(|partition| partition.id.topic.as_str() == TRANSACTIONS_TOPIC).peekable();
+    if brokers.peek().is_none() {
+        return Ok(Recovered::default());
+    }
+    for partition in partitions.filter(|partition| partition.id.topic.as_str() != TRANSACTIONS_TOPIC) {
+        match partition.producers_left() {
+            Ok((open, _)) if open.is_empty() => {}
+            // A damaged partition may have some when it is mended.
+            Ok(_) | Err(Error::Corrupt { .. }) => return broker::recover(brokers),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Recovered::default())
+}
+
 fn write_marker(partition: &Arc<Partition>, producer_id: i64, epoch: i16, kind: MarkerKind) -> Result<()> {
     let marker = Marker { kind, coordinator_epoch: 0 };
     match partition.append(batch::marker(producer_id, epoch, partition.now_ms(), marker)) {
@@ -291,7 +319,7 @@ pub(crate) fn finish_earlier<'a>(
             }
             Err(error) => return Err(error),
         };
-        kept.next_producer_id = kept.next_producer_id.max(producer_id_max + 1);
+        kept.next_producer_id = kept.next_producer_id.max(producer_id_max.saturating_add(1));
         for OpenTransaction { producer_id, epoch, .. } in open {
             let identity = Identity { producer_id, epoch };
             let kind = if recovered.committed.contains_key(&identity) { MarkerKind::Commit } else { MarkerKind::Abort };

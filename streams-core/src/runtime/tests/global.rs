@@ -12,6 +12,7 @@ use crate::{
     ProcessingGuarantee::AtLeastOnce,
     Record, StreamsConfig,
     processor::{ProcessResult, Processor, ProcessorContext, StoreHandle},
+    query::{Consistency, QueryableStoreTypes, StoreQueryParameters},
     runtime::{State, Streams},
     serde::default_serde,
     state::{KeyValueStore, Stores},
@@ -165,4 +166,55 @@ fn a_panic_with_the_global_store_in_hand_gives_it_back() {
     put(&log, "ids", &[(0, "q1", "panic!"), (0, "q2", "1")]);
     assert_eq!(answers(&log, 1)["q2"], "ann");
     assert!(streams.close(WAIT));
+}
+
+#[test]
+fn a_global_store_is_read_by_other_threads_as_soon_as_it_is_complete() {
+    let kind = || QueryableStoreTypes::key_value_store::<String, String>();
+    let (one, three) = ("1".to_owned(), "3".to_owned());
+    for (is_persistent, partitions) in [(true, 1), (true, 3), (false, 1), (false, 3)] {
+        let (log, state_dir) = (log(partitions), tempfile::tempdir().unwrap());
+        put(&log, "names", &[(0, "1", "ann"), (partitions - 1, "2", "bob")]);
+        let streams = start(&log, is_persistent, 1, state_dir.path());
+        for consistency in [Consistency::LastCommit, Consistency::LastWrite] {
+            let query = StoreQueryParameters::from_name_and_type("names", kind()).with_consistency(consistency);
+            let names = streams.store(query.clone()).unwrap();
+            assert_eq!(names.get(&one).unwrap().as_deref(), Some("ann"), "{consistency:?}");
+            let rows: Vec<_> = names.all().unwrap().map(|row| row.unwrap().1).collect();
+            assert_eq!(rows[..2], ["ann", "bob"], "{consistency:?}");
+
+            // It is one store, whatever partition is asked for, and stays where it is when threads come.
+            let whole = streams.store(query.with_partition(7)).unwrap();
+            assert_eq!(whole.get(&"2".to_owned()).unwrap().as_deref(), Some("bob"));
+            streams.add_stream_thread().unwrap();
+            assert_eq!(names.get(&one).unwrap().as_deref(), Some("ann"));
+
+            // What is written later is seen later.
+            let name = format!("{consistency:?}");
+            put(&log, "names", &[(0, "3", &name)]);
+            while names.get(&three).unwrap().as_ref() != Some(&name) {
+                std::thread::yield_now();
+            }
+        }
+        assert!(streams.close(WAIT));
+    }
+}
+
+#[test]
+fn a_global_store_that_cannot_be_read_says_why() {
+    let (log, state_dir) = (log(1), tempfile::tempdir().unwrap());
+    let streams = start(&log, true, 1, state_dir.path());
+    let names = QueryableStoreTypes::key_value_store::<String, String>();
+    let numbers = || QueryableStoreTypes::key_value_store::<String, i64>();
+    let refusal = |name: &str| {
+        let refused = streams.store(StoreQueryParameters::from_name_and_type(name, numbers()));
+        refused.err().unwrap().to_string()
+    };
+    assert!(refusal("names").contains("ask for it with the type that it was made with"), "{}", refusal("names"));
+    assert!(refusal("surnames").contains("surnames"), "{}", refusal("surnames"));
+
+    let read = streams.store(StoreQueryParameters::from_name_and_type("names", names)).unwrap();
+    assert_eq!(read.get(&"1".to_owned()).unwrap(), None);
+    assert!(streams.close(WAIT));
+    assert!(read.get(&"1".to_owned()).is_err());
 }

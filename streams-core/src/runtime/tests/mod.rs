@@ -5,6 +5,7 @@ mod failing;
 mod faulty_log;
 mod global;
 mod idling;
+mod memory;
 mod missing_topics;
 mod rebalancing;
 mod rebuilding;

@@ -8,7 +8,23 @@ use crate::state::layer::MemoryBudget;
 
 /// Changes the settings of a store's column family, as `rocksdb.config.setter` does: given the store's name, after our
 /// own settings were made.
-pub type RocksDbConfigSetter = Arc<dyn Fn(&str, &mut Options, &mut BlockBasedOptions) + Send + Sync>;
+#[derive(Clone)]
+pub struct RocksDbConfigSetter(Arc<Set>);
+
+type Set = dyn Fn(&str, &mut Options, &mut BlockBasedOptions) + Send + Sync;
+
+impl RocksDbConfigSetter {
+    /// A setter that calls `set`.
+    pub fn new(set: impl Fn(&str, &mut Options, &mut BlockBasedOptions) + Send + Sync + 'static) -> Self {
+        RocksDbConfigSetter(Arc::new(set))
+    }
+}
+
+impl std::fmt::Debug for RocksDbConfigSetter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RocksDbConfigSetter")
+    }
+}
 
 /// Files that one task may have open. Enough for some gigabytes; a process of a hundred tasks stays below common limits.
 const OPEN_FILES_MAX: i32 = 128;
@@ -73,7 +89,7 @@ pub(super) fn store_options(store: &str, budget: &MemoryBudget, setter: Option<&
     options.set_memtable_whole_key_filtering(true);
     options.set_prefix_extractor(SliceTransform::create("kafka-streams.group", group_prefix, Some(is_group_row)));
     if let Some(setter) = setter {
-        setter(store, &mut options, &mut table);
+        (setter.0)(store, &mut options, &mut table);
     }
     options.set_block_based_table_factory(&table);
     options

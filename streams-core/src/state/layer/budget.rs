@@ -1,4 +1,4 @@
-//! Memory: one number for the whole process.
+//! Memory: one number for all stores.
 
 use std::sync::{
     Arc, OnceLock,
@@ -7,10 +7,12 @@ use std::sync::{
 
 use rocksdb::{Cache, WriteBufferManager};
 
-/// Memory of all stores of a process: rows in memory, RocksDB's block cache and its write buffers.
+/// Memory of all stores of one application, or of several that share it: rows in memory, RocksDB's block cache and its
+/// write buffers.
 ///
 /// Three quarters go to rows in memory, where a stream application's reads are answered; one quarter to RocksDB.
 pub struct MemoryBudget {
+    bytes: usize,
     rows_bytes_max: usize,
     disk_bytes_max: usize,
     /// What the rows of all stores occupy now.
@@ -29,6 +31,7 @@ impl MemoryBudget {
     #[must_use]
     pub fn new(bytes: usize) -> Arc<Self> {
         Arc::new(MemoryBudget {
+            bytes,
             rows_bytes_max: bytes / 4 * 3,
             disk_bytes_max: bytes / 4,
             rows_bytes: AtomicUsize::new(0),
@@ -37,13 +40,19 @@ impl MemoryBudget {
         })
     }
 
+    /// The one number.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// What rows in memory occupy now, in bytes, an estimate.
     #[must_use]
     pub fn rows_bytes(&self) -> usize {
         self.rows_bytes.load(Relaxed)
     }
 
-    /// The block cache and write buffer manager that all files of the process share. Write buffers count as part of the
+    /// The block cache and write buffer manager that all files share. Write buffers count as part of the
     /// cache, so that both together stay below the budget.
     pub(crate) fn disk(&self) -> &(Cache, WriteBufferManager) {
         self.disk.get_or_init(|| {

@@ -1,6 +1,9 @@
 //! The bytes of a key, without an allocation if they are short.
 
-use std::borrow::Borrow;
+use std::{
+    borrow::Borrow,
+    hash::{Hash, Hasher},
+};
 
 /// Longest key that needs no allocation: what fits the size that a boxed slice takes anyway, plus one word.
 const INLINE_MAX: usize = 22;
@@ -62,6 +65,13 @@ impl PartialOrd for KeyBytes {
 impl Ord for KeyBytes {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.as_slice().cmp(other.as_slice())
+    }
+}
+
+/// As that of the bytes, by which keys are looked up.
+impl Hash for KeyBytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
     }
 }
 

@@ -4,8 +4,10 @@
 //! leave again when the files have them, which readers share. So a reader sees one commit or the next, never a part of
 //! one, and the thread that processes takes a lock once in a commit, never for a record.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::sync::{Arc, OnceLock};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use parking_lot::RwLock;
 
 use super::{Direction, KeyBytes, RowBuffer};
@@ -21,8 +23,11 @@ pub(crate) struct View {
 }
 
 struct State {
-    /// Rows that are newer than the files; `None` is deleted. Without files: all rows.
-    rows: BTreeMap<KeyBytes, Option<Box<[u8]>>>,
+    /// Rows that are newer than the files; `None` is deleted. Without files: all rows. Short values lie in the table,
+    /// as short keys do: a commit that changes known rows allocates nothing.
+    rows: HashMap<KeyBytes, Option<KeyBytes>, RandomState>,
+    /// The keys of `rows` in order, from the first page that was read after a key came or went.
+    order: OnceLock<Vec<KeyBytes>>,
     files: Option<SharedBackend>,
 }
 
@@ -38,7 +43,7 @@ pub(crate) struct Page {
 impl View {
     /// A view of `rows` over `files`.
     pub(crate) fn new(files: Option<SharedBackend>, rows: &RowBuffer) -> Arc<Self> {
-        let mut state = State { rows: BTreeMap::new(), files };
+        let mut state = State { rows: HashMap::default(), order: OnceLock::new(), files };
         state.put(rows);
         Arc::new(View { state: RwLock::new(Some(state)) })
     }
@@ -57,15 +62,18 @@ impl View {
         if files.is_some() {
             state.files = files;
             state.rows.clear();
+            state.order.take();
             return;
         }
         for (from, to) in dropped {
             let gone: Vec<KeyBytes> = state.range(from, Some(to)).map(|(key, _)| key.clone()).collect();
             for key in gone {
-                state.rows.remove(&key);
+                state.rows.remove(key.as_slice());
             }
+            state.order.take();
         }
         state.rows.retain(|_, value| value.is_some());
+        state.order.take();
     }
 
     /// Nobody reads any more.
@@ -80,7 +88,7 @@ impl View {
             let state = state.as_ref().ok_or(Closed)?;
             match state.rows.get(&row[..]) {
                 Some(Some(value)) => {
-                    row.extend_from_slice(value);
+                    row.extend_from_slice(value.as_slice());
                     return Ok(Ok(true));
                 }
                 Some(None) => return Ok(Ok(false)),
@@ -114,26 +122,32 @@ impl View {
 impl State {
     fn put(&mut self, rows: &RowBuffer) {
         for (key, value) in rows.iter() {
+            let value = value.map(KeyBytes::new);
             match self.rows.get_mut(key) {
-                Some(known) => *known = value.map(Into::into),
-                None => drop(self.rows.insert(KeyBytes::new(key), value.map(Into::into))),
+                Some(known) => *known = value,
+                None => {
+                    self.rows.insert(KeyBytes::new(key), value);
+                    self.order.take();
+                }
             }
         }
     }
 
-    fn range(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-    ) -> std::collections::btree_map::Range<'_, KeyBytes, Option<Box<[u8]>>> {
+    fn order(&self) -> &[KeyBytes] {
+        self.order.get_or_init(|| {
+            let mut keys: Vec<KeyBytes> = self.rows.keys().cloned().collect();
+            keys.sort_unstable();
+            keys
+        })
+    }
+
+    /// The new rows from `from` (included) to `to` (excluded), in order.
+    fn range(&self, from: &[u8], to: Option<&[u8]>) -> impl DoubleEndedIterator<Item = (&KeyBytes, &Option<KeyBytes>)> {
+        let keys = self.order();
+        let begin = keys.partition_point(|key| key.as_slice() < from);
+        let end = to.map_or(keys.len(), |to| keys.partition_point(|key| key.as_slice() < to));
         // A range that ends before it begins is empty.
-        let to = to.map(|to| to.max(from));
-        let bounds = match to {
-            Some(to) if to == from => (Bound::Excluded(from), Bound::Included(from)),
-            Some(to) => (Bound::Included(from), Bound::Excluded(to)),
-            None => (Bound::Included(from), Bound::Unbounded),
-        };
-        self.rows.range::<[u8], _>(bounds)
+        keys[begin..end.max(begin)].iter().filter_map(|key| self.rows.get_key_value(key.as_slice()))
     }
 
     fn page(&self, from: &[u8], to: Option<&[u8]>, direction: Direction, limit: usize) -> Result<Page> {
@@ -165,7 +179,8 @@ impl State {
             }
             if order.is_le() {
                 rows.extend(
-                    next_new.and_then(|(key, value)| Some((key.as_slice().to_vec(), value.as_ref()?.to_vec()))),
+                    next_new
+                        .and_then(|(key, value)| Some((key.as_slice().to_vec(), value.as_ref()?.as_slice().to_vec()))),
                 );
                 next_new = new.next();
             }
