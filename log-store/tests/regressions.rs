@@ -25,9 +25,17 @@ fn what_was_found_once_is_not_found_again() {
     }
 }
 
+/// With a folder in the environment as `SEEDS` they are written there, one folder for each target, for the fuzzer.
 #[test]
 fn every_target_has_seeds_and_survives_them() {
     let seeds = fuzz::seeds::all();
+    if let Some(corpus) = std::env::var_os("SEEDS") {
+        for (number, (target, bytes)) in seeds.iter().enumerate() {
+            let folder = Path::new(&corpus).join(target);
+            fs::create_dir_all(&folder).expect("a folder that can be made");
+            fs::write(folder.join(format!("seed-{number}")), bytes).expect("a file that can be written");
+        }
+    }
     for (name, target) in fuzz::TARGETS {
         let own: Vec<_> = seeds.iter().filter(|(of, _)| *of == name).collect();
         assert!(own.len() >= 2, "{name} has {} seeds", own.len());

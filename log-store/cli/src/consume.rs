@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, io, sync::Arc, thread, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use log_store::{
     Offset, RecordView, TopicName, TopicPartition,
+    batch::BatchHeader,
     client::{CommittedOffset, ConsumerConfig, FetchedBatch, Isolation, SharedClient},
     embedded::{inspect::PartitionReader, storage::Directory},
     records::{ConsumerRecord, RecordConsumer, RecordConsumerConfig},
@@ -62,7 +63,7 @@ pub(crate) struct Args {
     from_offset: Option<u64>,
 
     /// Start at the first record with this timestamp or a later one (milliseconds since 1970).
-    #[arg(long, group = "start", value_name = "MS")]
+    #[arg(long, group = "start", value_name = "MS", allow_negative_numbers = true)]
     from_time: Option<i64>,
 
     /// Stop after so many records.
@@ -149,8 +150,12 @@ fn matching(args: &Args, directory: &dyn Directory) -> anyhow::Result<Vec<TopicN
     }
     let regex = Regex::new(&format!("^(?:{})$", args.topic))
         .with_context(|| format!("{:?} is no regular expression", args.topic))?;
-    let topics = topics(directory)?.into_iter().map(|topic| topic.name);
-    Ok(topics.filter(|topic| regex.is_match(topic.as_str())).collect())
+    let mut topics: Vec<TopicName> = topics(directory)?.into_iter().map(|topic| topic.name).collect();
+    topics.retain(|topic| regex.is_match(topic.as_str()));
+    if topics.is_empty() {
+        bail!("no topic matches {:?}; `topics list` shows all", args.topic);
+    }
+    Ok(topics)
 }
 
 /// Reads as a member of a group. What is printed is committed once it is written to standard output.
@@ -230,6 +235,10 @@ fn open(args: &Args, directory: &Arc<dyn Directory>, id: TopicPartition) -> anyh
 fn offset_at(directory: &Arc<dyn Directory>, id: &TopicPartition, timestamp: i64) -> anyhow::Result<Offset> {
     let mut reader = PartitionReader::new(Arc::clone(directory), id.clone(), Offset::ZERO, Isolation::ReadUncommitted)?;
     while let Some(batch) = reader.next_batch()? {
+        // What is too early as a whole stays packed.
+        if BatchHeader::parse(&batch.bytes)?.max_timestamp < timestamp {
+            continue;
+        }
         let mut cursor = batch.cursor();
         while let Some(record) = cursor.advance()? {
             if record.timestamp >= timestamp {

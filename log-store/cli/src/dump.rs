@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 use log_store::{
     Error, Offset, RecordView,
@@ -19,7 +19,7 @@ use log_store::{
 use serde_json::{Value, json};
 
 use crate::{
-    output::Output,
+    output::{Output, say},
     record_text::{Format, header_json, text},
 };
 
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> anyhow::Result<()> {
                 if damaged.is_ok() {
                     damaged = Err(error);
                 } else {
-                    eprintln!("logctl: {error:#}");
+                    say(format_args!("{error:#}"));
                 }
             }
             other => other?,
@@ -81,12 +81,18 @@ fn dump_directory(args: &Args, path: &Path, out: &mut Output) -> anyhow::Result<
     let mut files = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     files.retain(|file| file.is_file());
     files.sort();
+    let mut is_any_ours = false;
     for file in files {
         match dump_file(args, &file, out) {
-            // Something that is not ours.
             Err(error) if matches!(error.downcast_ref(), Some(Error::Invalid(_))) => {}
-            other => other?,
+            other => {
+                other?;
+                is_any_ours = true;
+            }
         }
+    }
+    if !is_any_ours {
+        bail!("{} has no files of a log", path.display());
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     log::{Data, end_beside, partitions, topic_name},
-    output::Output,
+    output::{Output, say},
 };
 
 #[derive(Subcommand)]
@@ -81,7 +81,7 @@ pub(crate) fn run(command: &Command, data: &Data, out: &mut Output) -> anyhow::R
     let log = match (data.open(), command) {
         // What is committed can be read beside whoever has the log open.
         (Err(error), Command::List | Command::Describe { .. }) if is_locked(&error) => {
-            eprintln!("logctl: {error:#}; this is what is committed, members are not known");
+            say(format_args!("{error:#}; this is what is committed, members are not known"));
             return run_beside(command, directory, out);
         }
         (log, _) => log?,

@@ -1,6 +1,6 @@
 //! The log that the command line names.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, io::ErrorKind, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
 use log_store::{
@@ -22,15 +22,20 @@ impl Data {
     }
 
     fn path(&self) -> anyhow::Result<&PathBuf> {
-        self.0.as_ref().context("which log? say --data DIR, or set LOGCTL_DATA")
+        let given = self.0.as_ref().filter(|path| !path.as_os_str().is_empty());
+        given.context("which log? say --data DIR, or set LOGCTL_DATA")
     }
 
     /// The directory itself, of a log that exists.
     pub(crate) fn directory(&self) -> anyhow::Result<FileDirectory> {
         let path = self.path()?;
         // A typing error must not make a new log.
-        if fs::metadata(path.join("meta.properties")).is_err() {
-            bail!("there is no log in {}; `topics create` makes one", path.display());
+        match fs::metadata(path.join("meta.properties")) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                bail!("there is no log in {}; `topics create` makes one", path.display());
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot look into {}", path.display())),
         }
         Ok(FileDirectory::new(path)?)
     }
@@ -71,8 +76,9 @@ pub(crate) fn partitions(
     if let Some(missing) = asked.iter().find(|partition| **partition >= count) {
         bail!("topic {name} has partitions 0 to {}, not {missing}", count - 1);
     }
-    let numbers = if asked.is_empty() { (0..count).collect() } else { asked.to_vec() };
-    Ok(numbers.into_iter().map(|number| TopicPartition::new(name.clone(), number)).collect())
+    // Each once, in order.
+    let numbers = (0..count).filter(|number| asked.is_empty() || asked.contains(number));
+    Ok(numbers.map(|number| TopicPartition::new(name.clone(), number)).collect())
 }
 
 /// Where a partition ends, read beside whoever has the log open; `None` if there is none of that name.

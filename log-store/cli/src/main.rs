@@ -21,7 +21,6 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -98,7 +97,7 @@ fn main() -> ExitCode {
         // The reader of a pipe has seen enough: `logctl consume … | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("logctl: {error:#}");
+            output::say(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -123,7 +122,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             out.bytes(&script)?;
         }
     }
-    out.flush().context("cannot write to standard output")?;
+    out.flush()?;
     Ok(code)
 }
 

@@ -27,22 +27,30 @@ impl Output {
 
     /// One result: as `text` for people (nothing if that is empty), as `json` for programs.
     pub(crate) fn result(&mut self, text: fmt::Arguments<'_>, json: impl FnOnce() -> Value) -> io::Result<()> {
-        if self.is_json { self.json(&json()) } else { writeln!(self.out, "{text}") }
+        if self.is_json { self.json(&json()) } else { writeln!(self.out, "{text}").map_err(named) }
     }
 
     /// One JSON object on a line of its own.
     pub(crate) fn json(&mut self, value: &Value) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
-        self.out.write_all(b"\n")
+        self.bytes(format!("{value}\n").as_bytes())
     }
 
     /// Bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)
+        self.out.write_all(bytes).map_err(named)
     }
 
     /// Hands everything on.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.out.flush().map_err(named)
     }
+}
+
+fn named(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
+}
+
+/// Says something on standard error. That nobody listens is no reason to stop. (`eprintln!` would panic.)
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    let _ = io::stderr().lock().write_all(format!("logctl: {text}\n").as_bytes());
 }

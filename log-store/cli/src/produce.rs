@@ -2,14 +2,14 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal},
+    io::{self, BufRead, BufReader, IsTerminal, Read},
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use log_store::{
     Header, Headers, RecordView, TopicName,
     batch::Compression,
@@ -24,7 +24,11 @@ use crate::{
     record_text::bytes_of,
 };
 
-/// Writes each line of standard input, or of files, as a record. All of them are durable when it ends.
+/// Longest line, so that input without line ends cannot fill the memory.
+const LINE_BYTES_MAX: u64 = 256 << 20;
+
+/// Writes each line of standard input, or of files, as a record. All of them are durable when it ends; after an error,
+/// those before the bad line are.
 #[derive(Parser)]
 #[command(after_help = "\
 Examples:
@@ -44,7 +48,7 @@ pub(crate) struct Args {
     format: Format,
 
     /// What stands between key and value in a line of text. Without it, records have no key.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     key_separator: Option<String>,
 
     /// A key or value of this text is null (a null value deletes the key in a compacted topic).
@@ -60,7 +64,7 @@ pub(crate) struct Args {
     partition: Option<u32>,
 
     /// Milliseconds since 1970 for every record. Default: now.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     timestamp: Option<i64>,
 
     /// Compression of the batches.
@@ -86,13 +90,31 @@ struct Line {
 }
 
 pub(crate) fn run(args: &Args, data: &Data, out: &mut Output) -> anyhow::Result<()> {
-    let partitions = partitions(&data.directory()?, &args.topic, &[])?;
+    let directory = data.directory()?;
+    // An unknown one is named before anything is read.
+    partitions(&directory, &args.topic, args.partition.as_slice())?;
+    let all = partitions(&directory, &args.topic, &[])?;
     let log = data.open()?;
     let config = ProducerConfig { compression: args.compression, ..ProducerConfig::default() };
     let mut target = Target { producer: log.producer(&config)?, handles: Vec::new(), turn: 0, count: 0 };
-    for partition in partitions {
+    for partition in all {
         target.handles.push(target.producer.open(&partition)?);
     }
+    let sent = send_all(args, &mut target);
+    // Also after an error: what was before the bad line is written.
+    target.producer.flush()?;
+    let count = target.count;
+    drop(target);
+    log.close()?;
+    sent.with_context(|| format!("{count} records were written to {}, and then", args.topic))?;
+    out.result(
+        format_args!("{count} records written to {}", args.topic),
+        || json!({"topic": args.topic.as_str(), "records": count}),
+    )?;
+    Ok(())
+}
+
+fn send_all(args: &Args, target: &mut Target) -> anyhow::Result<()> {
     if args.files.is_empty() {
         let stdin = io::stdin();
         // What somebody types is safe once the line is finished.
@@ -103,14 +125,6 @@ pub(crate) fn run(args: &Args, data: &Data, out: &mut Output) -> anyhow::Result<
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         target.send_lines(args, BufReader::new(file), &path.display().to_string(), false)?;
     }
-    target.producer.flush()?;
-    let count = target.count;
-    drop(target);
-    log.close()?;
-    out.result(
-        format_args!("{count} records written to {}", args.topic),
-        || json!({"topic": args.topic.as_str(), "records": count}),
-    )?;
     Ok(())
 }
 
@@ -124,20 +138,32 @@ struct Target {
 }
 
 impl Target {
-    fn send_lines(&mut self, args: &Args, lines: impl BufRead, name: &str, is_typed: bool) -> anyhow::Result<()> {
-        for (number, line) in lines.split(b'\n').enumerate() {
-            let line = line.with_context(|| format!("cannot read {name}"))?;
-            let line = line.strip_suffix(b"\r").unwrap_or(&line);
-            let sent = parse(args, line).and_then(|parsed| match parsed {
-                Some(record) => self.send(args, &record),
-                None => Ok(()),
-            });
-            sent.with_context(|| format!("{name}, line {}", number + 1))?;
+    fn send_lines(&mut self, args: &Args, mut lines: impl BufRead, name: &str, is_typed: bool) -> anyhow::Result<()> {
+        let mut line = Vec::new();
+        for number in 1_u64.. {
+            line.clear();
+            let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+            if read.with_context(|| format!("cannot read {name}"))? == 0 {
+                break;
+            }
+            self.send_line(args, &line).with_context(|| format!("{name}, line {number}"))?;
             if is_typed {
                 self.producer.flush()?;
             }
         }
         Ok(())
+    }
+
+    fn send_line(&mut self, args: &Args, line: &[u8]) -> anyhow::Result<()> {
+        let line = match line.strip_suffix(b"\n") {
+            Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+            None if line.len() as u64 == LINE_BYTES_MAX => bail!("longer than {LINE_BYTES_MAX} bytes"),
+            None => line,
+        };
+        match parse(args, line)? {
+            Some(record) => self.send(args, &record),
+            None => Ok(()),
+        }
     }
 
     fn send(&mut self, args: &Args, record: &Line) -> anyhow::Result<()> {
@@ -157,9 +183,10 @@ impl Target {
             Some(timestamp) => timestamp,
             None => now_ms()?,
         };
-        self.count += 1;
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
-        Ok(self.producer.send(*handle, RecordView { timestamp, key, value, headers: (&record.headers).into() })?)
+        self.producer.send(*handle, RecordView { timestamp, key, value, headers: (&record.headers).into() })?;
+        self.count += 1;
+        Ok(())
     }
 }
 
@@ -181,7 +208,7 @@ fn parse_text(args: &Args, line: &[u8]) -> anyhow::Result<Line> {
         None => (None, part(line)),
         Some(separator) => {
             let separator = separator.as_bytes();
-            let at = line.windows(separator.len().max(1)).position(|window| window == separator);
+            let at = line.windows(separator.len()).position(|window| window == separator);
             let at = at.context("no key separator in the line")?;
             (part(&line[..at]), part(&line[at + separator.len()..]))
         }

@@ -2,16 +2,20 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Parser;
 use log_store::{
     TopicName,
-    embedded::inspect::{Finding, Scope, Severity, verify},
+    embedded::{
+        inspect::{Finding, Scope, Severity, verify},
+        storage::Directory,
+    },
 };
 use serde_json::json;
 
 use crate::{
-    log::{Data, topic_partition},
-    output::Output,
+    log::{Data, topic_partition, topics},
+    output::{Output, say},
 };
 
 /// Checks checksums, records, offsets, indexes, producer snapshots and checkpoints, and changes nothing.
@@ -29,7 +33,7 @@ pub(crate) fn run(args: &Args, data: &Data, out: &mut Output) -> anyhow::Result<
     let directory = data.directory()?;
     let scope = match &args.name {
         None => Scope::All,
-        Some(name) => scope(name)?,
+        Some(name) => scope(&directory, name)?,
     };
     let mut printed = Ok(());
     let verified = verify(&directory, &scope, &mut |finding| {
@@ -39,7 +43,7 @@ pub(crate) fn run(args: &Args, data: &Data, out: &mut Output) -> anyhow::Result<
     })?;
     printed?;
     if let Some(holder) = &verified.open_elsewhere {
-        eprintln!("logctl: the log is open ({holder}); only what is checkpointed was verified");
+        say(format_args!("the log is open ({holder}); only what is checkpointed was verified"));
     }
     out.result(
         format_args!(
@@ -63,11 +67,20 @@ pub(crate) fn run(args: &Args, data: &Data, out: &mut Output) -> anyhow::Result<
     Ok(if verified.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A topic's name may itself end with a number: the partition counts only if it is asked for as one.
-fn scope(name: &str) -> anyhow::Result<Scope> {
-    match topic_partition(name) {
-        Ok(partition) => Ok(Scope::Partition(partition)),
-        Err(_) => Ok(Scope::Topic(TopicName::new(name)?)),
+/// A topic's name may itself end with a number: a topic of the whole name comes first. Without a readable table of topics
+/// everything may be asked for, since that is then among the findings.
+fn scope(directory: &dyn Directory, name: &str) -> anyhow::Result<Scope> {
+    let topics = topics(directory).ok();
+    let is_topic =
+        |name: &TopicName| topics.as_ref().is_none_or(|topics| topics.iter().any(|topic| topic.name == *name));
+    let whole = TopicName::new(name).ok();
+    if let Some(topic) = whole.as_ref().filter(|topic| topics.is_some() && is_topic(topic)) {
+        return Ok(Scope::Topic(topic.clone()));
+    }
+    match (topic_partition(name), whole) {
+        (Ok(partition), _) if is_topic(&partition.topic) => Ok(Scope::Partition(partition)),
+        (Err(_), Some(topic)) if is_topic(&topic) => Ok(Scope::Topic(topic)),
+        _ => bail!("unknown topic or partition: {name}; `topics list` shows all topics"),
     }
 }
 

@@ -101,6 +101,11 @@ fn bad_requests_say_what_is_wrong() {
     check("delete-records clicks --before-offset 1", 2, "expected TOPIC-PARTITION");
     check("delete-records clicks-7 --before-offset 0", 1, "unknown topic or partition: clicks-7");
     check("delete-records clicks-0 --before-offset 5", 1, "outside the log");
+    check("verify nothing", 1, "unknown topic or partition: nothing");
+    check("verify nothing-0", 1, "unknown topic or partition: nothing-0");
+    check("consume nothing.* --pattern", 1, "no topic matches");
+    check("produce clicks --partition 2", 1, "has partitions 0 to 1, not 2");
+    check("produce clicks --key-separator=", 2, "a value is required");
     check("topics", 2, "Usage");
     check("frobnicate", 2, "unrecognized subcommand");
 }
@@ -118,6 +123,96 @@ fn a_typing_error_in_the_directory_makes_no_log() {
     let mut command = assert_cmd::Command::new(cargo::cargo_bin!("logctl"));
     let failed = command.env_remove("LOGCTL_DATA").args(["topics", "list"]).assert().code(1);
     failed.stderr(predicate::str::contains("--data DIR"));
+}
+
+#[test]
+fn a_log_is_not_made_among_other_files_and_nothing_of_them_is_touched() {
+    let log = Log::new();
+    let mine = log.path().join("things-to-delete");
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("letter.txt"), "dear").unwrap();
+    fs::create_dir(log.path().join("chapter-4000000000")).unwrap();
+    log.run("topics create clicks").code(1).stderr(predicate::str::contains("holds no log, but other files"));
+    assert!(mine.join("letter.txt").exists() && !log.path().join("meta.properties").exists());
+    // Neither are those that come later.
+    let log = Log::with_clicks();
+    let mine = log.path().join("things-to-delete");
+    fs::create_dir(&mine).unwrap();
+    log.run("topics create orders").success();
+    assert!(mine.exists());
+    log.run("dump things-to-delete").code(1);
+    log.run(&format!("dump {}", mine.display())).code(1).stderr(predicate::str::contains("has no files of a log"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_looked_into_is_not_said_to_be_empty() {
+    use std::os::unix::fs::PermissionsExt;
+    let log = Log::with_clicks();
+    let set_mode = |mode| fs::set_permissions(log.path(), fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o000);
+    // Nothing is closed to a superuser.
+    let is_closed = fs::read_dir(log.path()).is_err();
+    let listed = log.run("topics list");
+    set_mode(0o700);
+    if is_closed {
+        listed.code(1).stderr(predicate::str::contains("cannot look into"));
+    }
+}
+
+#[test]
+fn a_topic_may_be_called_like_a_partition() {
+    let log = Log::with_clicks();
+    log.run("topics create clicks-1").success();
+    log.run_with("produce clicks-1", "one\ntwo\n").success();
+    let verified = |name: &str| log.json(&format!("verify {name}"))[0]["records"].clone();
+    assert_eq!(verified("clicks-1"), 2, "the topic comes first");
+    assert_eq!(verified("clicks"), 0);
+    assert_eq!(verified("clicks-0"), 0);
+}
+
+#[test]
+fn a_partition_that_is_named_twice_is_read_once() {
+    let log = Log::with_clicks();
+    log.run_with("produce clicks --partition 1", "one\n").success();
+    assert_eq!(log.out("consume clicks --partition 1 --partition 1"), "one\n");
+}
+
+#[test]
+fn what_stands_before_a_bad_line_is_written_and_counted() {
+    let log = Log::with_clicks();
+    let failed = log.run_with("produce clicks --partition 0 --key-separator :", "a:1\nb:2\nc\nd:4\n").code(1);
+    failed
+        .stderr(predicate::str::contains("2 records were written to clicks, and then: standard input, line 3: no key"));
+    assert_eq!(log.out("consume clicks"), "1\n2\n");
+}
+
+#[test]
+fn a_listener_to_standard_error_may_leave_too() {
+    let log = Log::with_clicks();
+    let open = EmbeddedLog::open(log.path(), LogConfig::default()).unwrap();
+    for (line, code) in [("consume nothing", 1), ("groups list", 0), ("verify", 0)] {
+        let mut command = Command::new(cargo::cargo_bin!("logctl"));
+        command.arg("--data").arg(log.path()).args(line.split(' ')).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stderr.take());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{line}: a panic ends with 101");
+    }
+    open.close().unwrap();
+}
+
+#[test]
+fn results_that_cannot_be_written_are_an_error() {
+    if !Path::new("/dev/full").exists() {
+        eprintln!("skipped: there is no /dev/full");
+        return;
+    }
+    let log = Log::with_clicks();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(cargo::cargo_bin!("logctl"));
+    let output = command.arg("--data").arg(log.path()).args(["topics", "list"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("cannot write to standard output: No space left"), "{said}");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use log_store::{
     Offset, RecordView, TopicName, TopicPartition,
     batch::{self, BatchRewriter},
     client::{
-        AbortedTransaction, CommittedOffset, ConsumerConfig, FetchedBatch, LogClient, NewTopic, Polled, Producer,
-        ProducerConfig, StartAt,
+        AbortedTransaction, CommittedOffset, ConsumerConfig, FetchedBatch, Isolation, LogClient, NewTopic, Polled,
+        Producer, ProducerConfig, StartAt,
     },
     embedded::{
         EmbeddedLog, LogConfig,
@@ -118,11 +118,13 @@ pub fn recover(bytes: &[u8]) {
     let Ok(mut producer) = log.producer(&ProducerConfig::default()) else { return };
     let Ok(handle) = producer.open(&partition("fuzz")) else { return };
     let sent = producer.send(handle, RecordView::new(0, None, Some(b"after"))).and_then(|()| producer.flush());
-    drop(producer);
     if sent.is_ok() {
-        assert!(read_all(&log) > 0, "what was acknowledged is there");
+        let end = producer.acknowledged(handle).expect("it was acknowledged");
+        let last = Offset::new(end.value() - 1);
+        assert_eq!(read_one(&log, last).as_deref(), Ok(&b"after"[..]), "what was acknowledged is there");
         let _ = log.clean();
     }
+    drop(producer);
     drop(log);
     let _ = inspect::verify(&directory, &Scope::All, &mut |_| {});
 }
@@ -265,6 +267,24 @@ fn open(directory: &MemoryDirectory) -> log_store::Result<EmbeddedLog> {
 fn write(directory: &MemoryDirectory, path: &str, bytes: &[u8]) {
     let file = directory.open(path, OpenMode::Create).expect("memory does not fail");
     file.truncate(0).and_then(|()| file.write_at(0, bytes)).expect("memory does not fail");
+}
+
+/// The value of the record at this offset.
+fn read_one(log: &EmbeddedLog, offset: Offset) -> Result<Vec<u8>, String> {
+    let config = ConsumerConfig { isolation: Isolation::ReadUncommitted, ..ConsumerConfig::default() };
+    let mut consumer = log.consumer(&config).map_err(|error| error.to_string())?;
+    let start = [(partition("fuzz"), StartAt::Offset(offset))];
+    consumer.assign(&start).map_err(|error| error.to_string())?;
+    let Polled::Batch(batch) = consumer.poll(Duration::ZERO).map_err(|error| error.to_string())? else {
+        return Err("the log ends before it".to_owned());
+    };
+    let mut cursor = batch.cursor();
+    while let Some(at) = cursor.advance().map_err(|error| error.to_string())? {
+        if at.offset == offset {
+            return Ok(cursor.view(&at).value.unwrap_or_default().to_vec());
+        }
+    }
+    Err("the batch does not hold it".to_owned())
 }
 
 /// Reads the topic to its end, or to the first damage; returns the number of records.

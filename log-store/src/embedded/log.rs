@@ -19,7 +19,7 @@ use super::{
     consumer::EmbeddedConsumer,
     group::Groups,
     log_checkpoints::{
-        CLEANER, LOG_STARTS, Offsets, RECOVERY_POINTS, ensure_meta, random_id, read_offsets, read_topic_id,
+        CLEANER, LOG_STARTS, Offsets, RECOVERY_POINTS, ensure_meta, is_deleted, random_id, read_offsets, read_topic_id,
         take_clean_mark, write_clean_mark, write_offsets,
     },
     log_shared::Shared,
@@ -97,6 +97,7 @@ impl EmbeddedLog {
     /// # Errors
     ///
     /// [`Error::Locked`] if another process has it open, [`Error::Io`] if the directory cannot be used,
+    /// [`Error::Invalid`] if it holds something else than a log,
     /// [`Error::Corrupt`] if the table of topics is damaged. A damaged partition does not keep the others from being
     /// used: it fails when it is used itself.
     pub fn open(directory: impl AsRef<Path>, config: LogConfig) -> Result<Self> {
@@ -410,7 +411,7 @@ fn adopt_topics(directory: &dyn Directory) -> Result<Vec<TopicDescription>> {
 /// Removes directories of topics whose deletion was interrupted.
 fn remove_deleted(directory: &dyn Directory) -> Result<()> {
     let entries = directory.list("").map_err(|error| Error::io("list", directory.locate(""), error))?;
-    for entry in entries.iter().filter(|entry| entry.is_dir && entry.name.ends_with("-delete")) {
+    for entry in entries.iter().filter(|entry| entry.is_dir && is_deleted(&entry.name)) {
         let removed = directory.remove_dir(&entry.name);
         removed.map_err(|error| Error::io("remove", directory.locate(&entry.name), error))?;
     }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
-use super::storage::{Directory, read_small, write_atomically};
+use super::{
+    storage::{Directory, read_small, write_atomically},
+    topics_file::TOPICS,
+};
 use crate::{
     Error, Offset, Result, TopicName, TopicPartition,
     topic::{decode_id, encode_id},
@@ -74,13 +77,41 @@ pub(crate) fn write_clean_mark(directory: &dyn Directory) -> Result<()> {
 }
 
 /// Writes `meta.properties` if there is none.
+///
+/// # Errors
+///
+/// `Invalid` if the directory holds something else, so that a typing error mixes no log with other files.
 pub(crate) fn ensure_meta(directory: &dyn Directory) -> Result<()> {
     if read_small(directory, META)?.is_none() {
+        if read_small(directory, TOPICS)?.is_none() {
+            check_is_empty(directory)?;
+        }
         let (cluster, own) = (encode_id(random_id()), encode_id(random_id()));
         let text = format!("version=1\ncluster.id={cluster}\nnode.id=1\ndirectory.id={own}\n");
         write_atomically(directory, META, text.as_bytes())?;
     }
     Ok(())
+}
+
+/// A new log needs a place of its own; hidden files and what the system puts on every disk may be there.
+fn check_is_empty(directory: &dyn Directory) -> Result<()> {
+    let root = directory.locate("");
+    let entries = directory.list("").map_err(|error| Error::io("list", root.clone(), error))?;
+    let is_other = |name: &str| !name.starts_with('.') && !name.ends_with(".tmp") && name != "lost+found";
+    match entries.iter().find(|entry| is_other(&entry.name)) {
+        None => Ok(()),
+        Some(other) => Err(Error::Invalid(format!(
+            "{} holds no log, but other files ({}): choose an empty directory",
+            root.display(),
+            other.name
+        ))),
+    }
+}
+
+/// True for the directory of a partition that was deleted: `TOPIC-PARTITION.ID-delete`.
+pub(crate) fn is_deleted(name: &str) -> bool {
+    let id = name.strip_suffix("-delete").and_then(|name| name.rsplit_once('.')).map(|(_, id)| id);
+    id.is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The topic's id in a partition directory that Kafka made.
@@ -100,4 +131,23 @@ pub(crate) fn random_id() -> [u8; 16] {
     id[6] = (id[6] & 0x0f) | 0x40;
     id[8] = (id[8] & 0x3f) | 0x80;
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_deletion_left_behind_is_taken_for_it() {
+        for name in
+            ["clicks-0.0123456789abcdef0123456789abcdef-delete", "a.b-7.0123456789ABCDEF0123456789ABCDEF-delete"]
+        {
+            assert!(is_deleted(name), "{name}");
+        }
+        for name in
+            ["things-to-delete", "-delete", "clicks-0.0123-delete", "clicks-0.0123456789abcdef0123456789abcdeg-delete"]
+        {
+            assert!(!is_deleted(name), "{name}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
     Error, Offset, Result, TopicName, TopicPartition,
     client::TopicDescription,
     embedded::{
-        log_checkpoints::{CLEAN, LOG_STARTS, RECOVERY_POINTS, parse_offsets},
+        log_checkpoints::{CLEAN, LOG_STARTS, RECOVERY_POINTS, is_deleted, parse_offsets},
         storage::{Directory, read_small},
         transaction,
     },
@@ -186,7 +186,7 @@ impl Check<'_> {
                 Some(TopicPartition::new(TopicName::new(topic).ok()?, number.parse().ok()?))
             });
             let Some(id) = id else {
-                if entry.name.ends_with("-delete") {
+                if is_deleted(&entry.name) {
                     self.note(&entry.name, None, "left behind by a deletion; the next opening removes it");
                 }
                 continue;
