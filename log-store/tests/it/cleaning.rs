@@ -343,6 +343,20 @@ fn cleaning_never_changes_what_is_true(ops: &[Op]) {
     }
 }
 
+#[test]
+fn what_an_opening_removes_no_power_cut_brings_back() {
+    for seed in 0..20 {
+        let append = |counts: &[u8]| counts.iter().map(|count| Op::Append { count: *count }).collect::<Vec<_>>();
+        let mut ops = append(&[7, 7, 1, 4, 1, 5]);
+        ops.push(Op::Trim { percent: 68 });
+        ops.extend(append(&[7, 3]));
+        ops.push(Op::Trim { percent: 73 });
+        ops.extend(append(&[1]));
+        ops.extend([Op::Close, Op::Close, Op::Crash { seed }]);
+        cleaning_never_changes_what_is_true(&ops);
+    }
+}
+
 /// Where the log begins; from there to its end at `end` no offset is missing.
 fn kept_from(log: &EmbeddedLog, id: &TopicPartition, end: u64) -> u64 {
     let mut admin = log.admin().unwrap();

@@ -34,7 +34,11 @@ impl Partition {
         let start = self.known.log_start.unwrap_or_default();
         let pairs = segments.iter().zip(segments.iter().skip(1));
         let retired = pairs.take_while(|(_, next)| next.base <= start).count();
-        self.remove_segments(&segments.drain(..retired).collect::<Vec<_>>())?;
+        if retired > 0 {
+            self.remove_segments(&segments.drain(..retired).collect::<Vec<_>>())?;
+            // The log start is then the base of a segment, and is not written down any more.
+            self.sync_names()?;
+        }
         let base = segments.first().map_or(Offset::ZERO, |segment| segment.base);
         // Without a checkpoint, a clean close says that there is an end, but not which.
         let has_known_end = self.known.is_clean && self.known.is_checkpointed;
