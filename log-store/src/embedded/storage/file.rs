@@ -10,15 +10,25 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, FlockOperation, fallocate, flock},
+    fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock, flock},
     io::Errno,
 };
 
 use super::{Directory, Entry, OpenMode, SegmentFile};
 use crate::{Error, Result};
 
-/// Name of the file whose lock keeps a second process out. Kafka's own name, so a broker respects it too.
+/// Name of the file whose lock keeps a second process out: Kafka's own.
 const LOCK: &str = ".lock";
+
+/// A lock that is held until this is dropped.
+struct HeldLock(File);
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being started may have a copy of it for a moment.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// A directory tree on the file system.
 #[derive(Debug)]
@@ -69,7 +79,15 @@ impl Directory for FileDirectory {
         file.set_len(0)
             .and_then(|()| file.write_all_at(pid.as_bytes(), 0))
             .map_err(|error| Error::io("write", &path, error))?;
-        Ok(Box::new(file))
+        // Java knows only the other kind of lock: this one keeps a broker out.
+        match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::ACCESS | Errno::AGAIN) => {
+                return Err(Error::Locked { directory: self.root.clone(), holder: "a Kafka broker".to_owned() });
+            }
+            Err(errno) => return Err(Error::io("lock", &path, errno.into())),
+        }
+        Ok(Box::new(HeldLock(file)))
     }
 
     fn create_dir(&self, path: &str) -> io::Result<()> {
@@ -149,5 +167,22 @@ impl SegmentFile for DiskFile {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_though_a_child_has_a_copy_of_the_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let directory = FileDirectory::new(temp.path()).unwrap();
+        let lock = directory.lock().unwrap();
+        let copy = lock.downcast_ref::<HeldLock>().unwrap().0.try_clone().unwrap();
+        assert!(matches!(directory.lock(), Err(Error::Locked { .. })));
+        drop(lock);
+        assert!(directory.lock().is_ok());
+        drop(copy);
     }
 }

@@ -96,11 +96,14 @@ impl Check<'_> {
 
     fn check_metadata(&mut self, walk: &Walk, topic_id: Option<[u8; 16]>) -> Result<()> {
         let path = format!("{}/partition.metadata", walk.directory);
-        let stored = read_topic_id(self.directory, &walk.directory)?;
-        if let (Some(stored), Some(expected)) = (stored, topic_id)
-            && stored != expected
-        {
-            self.error(&path, None, "is of another topic of the same name");
+        match (self.read(&path)?, read_topic_id(self.directory, &walk.directory)?) {
+            (_, Some(stored)) if topic_id.is_some_and(|expected| stored != expected) => {
+                self.error(&path, None, "is of another topic of the same name");
+            }
+            (Some(_), None) if walk.is_clean => self.error(&path, None, "holds no topic id"),
+            // A crash while the partition was made; the table of topics has the id.
+            (Some(_), None) => self.note(&path, None, "holds no topic id"),
+            _ => {}
         }
         let path = format!("{}/leader-epoch-checkpoint", walk.directory);
         if let Some(bytes) = self.read(&path)?
