@@ -62,7 +62,7 @@ pub struct StateDirectory {
     root: PathBuf,
     settings: StateSettings,
     /// Locked for as long as it is open.
-    _lock: File,
+    _lock: HeldLock,
     /// Task directories in use.
     owned: Mutex<HashSet<String>>,
 }
@@ -229,7 +229,17 @@ fn unusable(path: &Path, error: &io::Error) -> Error {
     ))
 }
 
-fn lock(root: &Path) -> Result<File> {
+/// A lock that is held until this is dropped.
+struct HeldLock(File);
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being started may have a copy of it for a moment.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn lock(root: &Path) -> Result<HeldLock> {
     let path = root.join(LOCK);
     let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = opened.map_err(|error| unusable(&path, &error))?;
@@ -249,7 +259,7 @@ fn lock(root: &Path) -> Result<File> {
     }
     let noted = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     noted.map_err(|error| unusable(&path, &error))?;
-    Ok(file)
+    Ok(HeldLock(file))
 }
 
 #[cfg(test)]
