@@ -103,7 +103,8 @@ impl BatchCursor {
         }
     }
 
-    /// The record at `at`, which must be the one that [`BatchCursor::advance`] returned last.
+    /// The record at `at`, which must be of the batch of the one that [`BatchCursor::advance`] or
+    /// [`BatchCursor::advance_many`] came to last.
     ///
     /// # Panics
     ///
@@ -112,6 +113,22 @@ impl BatchCursor {
     #[must_use]
     pub fn view(&self, at: &RecordRef) -> RecordView<'_> {
         at.view(&self.payload)
+    }
+
+    /// Moves over the next records of one batch, at most `max`, and appends them to `found`; nothing at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`BatchCursor::advance`], before anything is appended: records in front of damage come first.
+    #[inline]
+    pub fn advance_many(&mut self, max: usize, found: &mut Vec<RecordRef>) -> Result<()> {
+        let Some(first) = self.advance()? else { return Ok(()) };
+        found.push(first);
+        for _ in 1..max {
+            let Some(record) = self.reader.next(&self.payload) else { break };
+            found.push(record);
+        }
+        Ok(())
     }
 
     /// Goes to the next batch that has records for the reader; false at the end.
@@ -296,6 +313,21 @@ mod tests {
     #[test]
     fn one_producer_may_abort_twice() {
         check("a1 a- a1 a+ a1 a- 1", 0, &[('a', 0), ('a', 4)], &[2, 6]);
+    }
+
+    #[test]
+    fn many_records_come_from_one_batch_at_a_time() {
+        for compression in Compression::ALL {
+            let mut cursor = fetched(log("2 1 3 a1 a+ 1", compression), 1, &[]).cursor();
+            let mut found = Vec::new();
+            for expected in [&[1][..], &[2], &[3, 4], &[5], &[6], &[8], &[], &[]] {
+                found.clear();
+                cursor.advance_many(2, &mut found).unwrap();
+                let offsets: Vec<_> = found.iter().map(|at| at.offset.value()).collect();
+                assert_eq!(offsets, expected, "{compression:?}");
+                assert!(found.iter().all(|at| !cursor.view(at).value.unwrap().is_empty()));
+            }
+        }
     }
 
     #[test]

@@ -60,6 +60,11 @@ pub trait StateStore: Any + Send {
     /// this time, and updates that caching holds back carry both.
     fn set_record_context(&mut self, _timestamp: i64, _headers: &Headers) {}
 
+    /// Tells the keys of the records that come next, a few at a time, before the first of them is processed. A hint: whether
+    /// the store will be asked for them, nobody knows. The store may fetch their rows into the processor's cache, so that
+    /// the waits for memory overlap.
+    fn expect_keys(&mut self, _keys: &mut dyn Iterator<Item = &[u8]>) {}
+
     /// Bytes written since the last commit, an estimate of what they occupy in memory.
     fn dirty_bytes(&self) -> usize;
 
@@ -249,6 +254,10 @@ macro_rules! forward_to_rows {
             #[inline]
             fn set_record_context(&mut self, timestamp: i64, headers: &Headers) {
                 self.$field.rows.set_context(timestamp, headers);
+            }
+
+            fn expect_keys(&mut self, keys: &mut dyn Iterator<Item = &[u8]>) {
+                self.$field.rows.expect_keys(keys);
             }
 
             fn dirty_bytes(&self) -> usize {

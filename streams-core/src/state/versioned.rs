@@ -501,6 +501,10 @@ impl<K: 'static, V: Clone + Send + 'static> StateStore for VersionedKeyValueStor
         self.rows.set_context(timestamp, headers);
     }
 
+    fn expect_keys(&mut self, keys: &mut dyn Iterator<Item = &[u8]>) {
+        self.rows.expect_keys(keys);
+    }
+
     fn dirty_bytes(&self) -> usize {
         self.rows.dirty_bytes()
     }

@@ -91,6 +91,11 @@ impl TaskContext {
         }
     }
 
+    /// The stores that a node is connected to, by their place.
+    pub(super) fn stores_of(&self, node: u32) -> &[u32] {
+        self.parts.connections.get(node as usize).map_or(&[], Vec::as_slice)
+    }
+
     /// Marks `node` as the one that runs now.
     #[inline]
     pub(crate) fn enter(&mut self, node: u32) {

@@ -6,6 +6,7 @@ use super::{
     java_heap::JavaHeap,
     record_queue::{HeadError, RecordQueue},
 };
+use crate::state::StateStore;
 
 /// The input partitions of one task.
 ///
@@ -33,12 +34,17 @@ impl PartitionGroup {
 
     /// Reads the head of `queue` if it has none. A queue that gets one takes part in the choice.
     #[inline]
-    pub(super) fn fill(&mut self, queue: u32, wall_clock_time: i64) -> Result<(), HeadError> {
+    pub(super) fn fill(
+        &mut self,
+        queue: u32,
+        wall_clock_time: i64,
+        stores: &mut [Box<dyn StateStore>],
+    ) -> Result<(), HeadError> {
         let records = &mut self.queues[queue as usize];
         if records.head().is_some() {
             return Ok(());
         }
-        records.fill_head(wall_clock_time)?;
+        records.fill_head(wall_clock_time, stores)?;
         if let Some(head) = records.head() {
             self.by_time.offer(head.timestamp, queue);
         }

@@ -9,7 +9,13 @@ use log_store::{
 };
 
 use super::source_node::{DecodeError, ErasedSource};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    state::StateStore,
+};
+
+/// So many records are looked at ahead, and their keys told to the stores.
+const AHEAD: usize = 16;
 
 /// The record at the head of a queue; its typed form waits in the queue's source.
 #[derive(Clone, Debug)]
@@ -37,6 +43,9 @@ pub(super) struct RecordQueue {
     batches: VecDeque<FetchedBatch>,
     /// Reads the first of `batches`.
     cursor: Option<BatchCursor>,
+    /// Records that the cursor has moved over; those from `next_ahead` on come after the head.
+    ahead: Vec<RecordRef>,
+    next_ahead: usize,
     head: Option<Head>,
     /// Greatest timestamp of the processed records, -1 before the first.
     pub(super) partition_time: i64,
@@ -45,6 +54,8 @@ pub(super) struct RecordQueue {
     position: Option<Offset>,
     /// Records that the extractor refused with a negative time, since last asked.
     skipped: u64,
+    /// Stores that the source's children use, by their place in the task.
+    stores: Box<[u32]>,
     /// Reads the first of `batches` once more, for records that failed, with the last of them.
     again: Option<(BatchCursor, Option<RecordRef>)>,
 }
@@ -56,6 +67,7 @@ impl RecordQueue {
         source_name: String,
         source: Box<dyn ErasedSource>,
         partition_time: i64,
+        stores: Box<[u32]>,
     ) -> Self {
         RecordQueue {
             partition,
@@ -69,6 +81,9 @@ impl RecordQueue {
             buffered_bytes: 0,
             position: None,
             skipped: 0,
+            stores,
+            ahead: Vec::with_capacity(AHEAD),
+            next_ahead: 0,
             again: None,
         }
     }
@@ -108,18 +123,23 @@ impl RecordQueue {
 
     /// Reads on until there is a head or nothing is left.
     #[inline]
-    pub(super) fn fill_head(&mut self, wall_clock_time: i64) -> Result<(), HeadError> {
+    pub(super) fn fill_head(
+        &mut self,
+        wall_clock_time: i64,
+        stores: &mut [Box<dyn StateStore>],
+    ) -> Result<(), HeadError> {
         while self.head.is_none() {
-            let Some(cursor) = &mut self.cursor else {
+            let Some(cursor) = &self.cursor else {
                 let Some(batch) = self.batches.front() else { return Ok(()) };
                 self.cursor = Some(batch.cursor());
                 continue;
             };
-            let Some(at) = cursor.advance().map_err(|error| HeadError::Batch(error.into()))? else {
-                self.finish_batch();
+            let Some(at) = self.ahead.get(self.next_ahead) else {
+                self.look_ahead(stores)?;
                 continue;
             };
-            let decoded = self.source.decode(&cursor.view(&at), self.partition_time, wall_clock_time);
+            self.next_ahead += 1;
+            let decoded = self.source.decode(&cursor.view(at), self.partition_time, wall_clock_time);
             match decoded {
                 Ok((timestamp, headers)) if timestamp >= 0 => {
                     self.head = Some(Head { offset: at.offset, timestamp, headers });
@@ -132,6 +152,24 @@ impl RecordQueue {
                     self.position = Some(at.offset.next());
                     return Err(HeadError::Record(self.describe(error, at.offset)));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the cursor over the next records and tells the stores their keys; at the end of the batch goes to the next one.
+    #[inline(never)]
+    fn look_ahead(&mut self, stores: &mut [Box<dyn StateStore>]) -> Result<(), HeadError> {
+        self.ahead.clear();
+        self.next_ahead = 0;
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        cursor.advance_many(AHEAD, &mut self.ahead).map_err(|error| HeadError::Batch(error.into()))?;
+        if self.ahead.is_empty() {
+            self.finish_batch();
+        } else {
+            for store in &self.stores {
+                let mut keys = self.ahead.iter().filter_map(|at| cursor.view(at).key);
+                stores[*store as usize].expect_keys(&mut keys);
             }
         }
         Ok(())

@@ -64,7 +64,9 @@ impl StreamTask {
             // Stream time survives a restart: it is the greatest of the partitions' times.
             context.stream_time = context.stream_time.max(time);
             committed.push(input.committed.map(|offset| offset.offset));
-            RecordQueue::new(input.partition, input.source_index, input.source_name, input.source, time)
+            let children = &nodes[input.source_index as usize].children;
+            let stores = children.iter().flat_map(|child| context.stores_of(*child)).copied().collect();
+            RecordQueue::new(input.partition, input.source_index, input.source_name, input.source, time, stores)
         });
         let group = PartitionGroup::new(queues.collect());
         StreamTask { nodes, group, context, origin_queue: None, committed }
@@ -212,7 +214,7 @@ impl StreamTask {
 
     fn fill(&mut self, queue: u32) -> Result<()> {
         loop {
-            let filled = self.group.fill(queue, self.context.wall_clock_time);
+            let filled = self.group.fill(queue, self.context.wall_clock_time, self.context.stores());
             self.context.add_dropped(self.group.queues[queue as usize].take_skipped());
             match filled {
                 Ok(()) => return Ok(()),

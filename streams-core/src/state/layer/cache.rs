@@ -13,6 +13,9 @@ const PIECE: usize = 1024;
 /// What the index takes for each slot: a number and a control byte, at an average load of two thirds.
 const INDEX_BYTES: usize = 8;
 
+/// Stands for a key that is expected and has no slot.
+const NO_SLOT: u32 = u32::MAX;
+
 /// A place for one group. Its number stays the same for as long as the group is in memory.
 struct Slot<G> {
     key: KeyBytes,
@@ -34,6 +37,8 @@ pub(crate) struct Cache<G> {
     heap_bytes: usize,
     /// Where the clock's hand stands.
     hand: u32,
+    /// Slots of the keys that are expected to be asked for next, the next one last.
+    expected: Vec<u32>,
 }
 
 /// Spreads the kept half of a hash over the bits that the index looks at.
@@ -51,7 +56,42 @@ impl<G: Group> Cache<G> {
             hasher: RandomState::default(),
             heap_bytes: 0,
             hand: 0,
+            expected: Vec::new(),
         }
+    }
+
+    /// Looks up the keys that are likely asked for next, in this order: looked at together, the waits for memory overlap.
+    pub(crate) fn expect(&mut self, keys: &mut dyn Iterator<Item = &[u8]>) {
+        self.expected.clear();
+        for key in keys {
+            let hash = self.hash(key);
+            let found = self.index.find(spread(hash), |number| self.slot(*number).hash == hash);
+            self.expected.push(found.copied().unwrap_or(NO_SLOT));
+        }
+        self.expected.reverse();
+    }
+
+    /// Slots of the keys that are expected next.
+    #[inline]
+    pub(crate) fn expected(&self) -> impl Iterator<Item = u32> {
+        self.expected.iter().copied().filter(|number| *number != NO_SLOT)
+    }
+
+    /// The slot of `key`, if it is the key that was expected next.
+    #[inline]
+    pub(crate) fn find_expected(&mut self, key: &[u8]) -> Option<u32> {
+        let number = self.expected.pop()?;
+        if number == NO_SLOT {
+            return None;
+        }
+        let slot = self.slot_mut(number);
+        if slot.is_free || slot.key.as_slice() != key {
+            // Perhaps it is asked for on behalf of another input, and the one that was expected comes next.
+            self.expected.push(number);
+            return None;
+        }
+        slot.is_recent = true;
+        Some(number)
     }
 
     #[inline]

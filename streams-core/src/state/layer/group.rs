@@ -79,6 +79,9 @@ pub(crate) trait Group: Default {
     /// What the group occupies beside itself.
     fn heap_bytes(&self) -> usize;
 
+    /// The row that is most likely wanted next.
+    fn likely(&self) -> Option<&Row<Self::Value>>;
+
     /// The part of [`Self::heap_bytes`] that grows with the number of rows.
     fn table_bytes(&self) -> usize {
         0
@@ -124,6 +127,11 @@ impl<V> Group for Single<V> {
     #[inline]
     fn heap_bytes(&self) -> usize {
         self.0.heap_bytes()
+    }
+
+    #[inline]
+    fn likely(&self) -> Option<&Row<V>> {
+        Some(&self.0)
     }
 }
 
@@ -200,6 +208,11 @@ impl<S: Copy + Ord, V> Group for Many<S, V> {
     fn heap_bytes(&self) -> usize {
         let rows: usize = self.rows.iter().map(|(_, row)| row.heap_bytes()).sum();
         rows + self.table_bytes()
+    }
+
+    #[inline]
+    fn likely(&self) -> Option<&Row<V>> {
+        self.rows.last().map(|(_, row)| row)
     }
 
     #[inline]

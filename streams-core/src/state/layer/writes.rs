@@ -111,6 +111,16 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         }
     }
 
+    /// Fetches what [`Self::mark`] will need of these rows into the processor's cache.
+    #[inline]
+    pub(crate) fn touch<'r>(&self, rows: impl Iterator<Item = &'r Row<V>>)
+    where
+        V: 'r,
+    {
+        let dirty = rows.filter_map(|row| self.dirty.get(row.dirty as usize));
+        std::hint::black_box(dirty.fold(0, |sum, dirty| sum ^ dirty.held));
+    }
+
     /// The headers with which the deletion at this place in `dirty` is logged.
     pub(crate) fn headers_of_deletion(&self, dirty: usize) -> HeadersView<'_> {
         let headers = self.of_deletions.as_ref().and_then(|headers| headers.get(&u32::try_from(dirty).ok()?));
