@@ -8,6 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    thread::{Builder, JoinHandle},
 };
 
 use log_store::Offset;
@@ -186,8 +187,7 @@ fn is_damage(error: &rocksdb::Error) -> bool {
     }
 }
 
-/// One store's column family. A clone reads the same rows.
-#[derive(Clone)]
+/// One store's column family.
 pub(crate) struct DiskBackend {
     files: Arc<TaskFiles>,
     store: String,
@@ -195,13 +195,36 @@ pub(crate) struct DiskBackend {
     database: Option<Arc<Database>>,
     position: Option<Offset>,
     durable_position: Option<Offset>,
+    /// Restored rows that are being written while the next ones are read.
+    restoring: Option<Restoring>,
+}
+
+/// Writes restored rows on a thread of its own.
+struct Restoring {
+    position: Offset,
+    thread: Option<JoinHandle<(RowBuffer, Result<(), rocksdb::Error>)>>,
+}
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        // RocksDB must not be at work when the process ends.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl DiskBackend {
     pub(crate) fn open(files: Arc<TaskFiles>, store: &str) -> Result<Self> {
         let database = files.existing()?.filter(|database| database.cf_handle(store).is_some());
-        let mut backend =
-            DiskBackend { files, store: store.to_owned(), database, position: None, durable_position: None };
+        let mut backend = DiskBackend {
+            files,
+            store: store.to_owned(),
+            database,
+            position: None,
+            durable_position: None,
+            restoring: None,
+        };
         let mut row = POSITION_KEY.to_vec();
         if backend.get(&mut row)? {
             let position = row[POSITION_KEY.len()..].try_into().map(u64::from_be_bytes).ok().map(Offset::new);
@@ -222,6 +245,33 @@ impl DiskBackend {
             self.files.note_damage(&self.store, error.as_ref());
         }
         self.files.error(&self.store, verb, error)
+    }
+
+    /// The same rows, for another thread.
+    fn for_thread(&self) -> Self {
+        DiskBackend {
+            files: Arc::clone(&self.files),
+            store: self.store.clone(),
+            database: self.database.clone(),
+            position: self.position,
+            durable_position: self.durable_position,
+            restoring: None,
+        }
+    }
+
+    /// Waits for the rows that are being written; their memory, empty.
+    fn take_restored(&mut self) -> Result<RowBuffer> {
+        let Some(mut restoring) = self.restoring.take() else { return Ok(RowBuffer::default()) };
+        let Some(thread) = restoring.thread.take() else { return Ok(RowBuffer::default()) };
+        let Ok((mut rows, written)) = thread.join() else {
+            let reason = "cannot write its files: the thread that restores them panicked".to_owned();
+            return Err(Error::Store { store: self.store.clone(), directory: self.files.directory.clone(), reason });
+        };
+        written.map_err(|error| self.failed("write", &error))?;
+        self.position = Some(restoring.position);
+        self.durable_position = self.position;
+        rows.clear();
+        Ok(rows)
     }
 
     fn create_family(&mut self) -> Result<()> {
@@ -342,6 +392,30 @@ impl Backend for DiskBackend {
         Ok(())
     }
 
+    fn restore(&mut self, mut rows: RowBuffer, dropped: &[KeyRange], position: Offset) -> Result<RowBuffer> {
+        let spare = self.take_restored()?;
+        if rows.len_bytes() < INGEST_BYTES || !dropped.is_empty() {
+            rows.sort();
+            self.apply(&rows, dropped, Some(position))?;
+            return Ok(spare);
+        }
+        self.create_family()?;
+        let backend = self.for_thread();
+        let write = move || {
+            rows.sort();
+            let written = backend.ingest(&rows, Some(position));
+            (rows, written)
+        };
+        let thread = Builder::new().name(format!("restore-{}", self.store)).spawn(write);
+        let thread = thread.map_err(|error| self.files.error(&self.store, "start a thread for", &error))?;
+        self.restoring = Some(Restoring { position, thread: Some(thread) });
+        Ok(spare)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.take_restored().map(drop)
+    }
+
     fn position(&self) -> Option<Offset> {
         self.position
     }
@@ -362,7 +436,7 @@ impl Backend for DiskBackend {
     }
 
     fn share(&self) -> Option<SharedBackend> {
-        Some(Arc::new(self.clone()))
+        Some(Arc::new(self.for_thread()))
     }
 
     fn is_empty(&self) -> bool {
@@ -378,6 +452,8 @@ impl Backend for DiskBackend {
     }
 
     fn reset(&mut self, reason: &str) -> Result<()> {
+        // Whether these rows were written makes no difference now.
+        let _ = self.take_restored();
         let Some(database) = self.database.take() else { return Ok(()) };
         self.position = None;
         self.durable_position = None;

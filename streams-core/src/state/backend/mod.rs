@@ -36,6 +36,20 @@ pub(crate) trait Backend: Send {
     /// Writes sorted rows, then removes whole ranges, and moves the position, all as one.
     fn apply(&mut self, rows: &RowBuffer, dropped: &[KeyRange], position: Option<Offset>) -> Result<()>;
 
+    /// Sorts and writes restored rows and moves the position, as one, perhaps while the caller goes on: [`Backend::settle`]
+    /// waits for that. Returns an empty buffer, with memory if there is some to use again.
+    fn restore(&mut self, mut rows: RowBuffer, dropped: &[KeyRange], position: Offset) -> Result<RowBuffer> {
+        rows.sort();
+        self.apply(&rows, dropped, Some(position))?;
+        rows.clear();
+        Ok(rows)
+    }
+
+    /// Waits for what [`Backend::restore`] has under way. Until then nothing else may be asked or written.
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// The first changelog offset that the backend does not contain.
     fn position(&self) -> Option<Offset>;
 

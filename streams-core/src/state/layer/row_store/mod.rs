@@ -129,6 +129,13 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         self.writes.set_context(timestamp, headers);
     }
 
+    /// As [`crate::state::StateStore::expect_keys`].
+    pub(crate) fn expect_keys(&mut self, keys: &mut dyn Iterator<Item = &[u8]>) {
+        self.cache.expect(keys);
+        let rows = self.cache.expected().filter_map(|slot| self.cache.group(slot).likely());
+        self.writes.touch(rows);
+    }
+
     /// True if every row is in memory.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_complete
@@ -148,6 +155,9 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     /// The group of `key`, read from the backend if it is not in memory.
     #[inline]
     pub(crate) fn find_or_load(&mut self, key: &[u8]) -> Result<u32> {
+        if let Some(slot) = self.cache.find_expected(key) {
+            return Ok(slot);
+        }
         let hash = self.cache.hash(key);
         match self.cache.find(hash, key) {
             Some(slot) => Ok(slot),
@@ -159,6 +169,9 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     /// for kinds whose groups have one row.
     #[inline]
     pub(crate) fn find_or_insert(&mut self, key: &[u8]) -> u32 {
+        if let Some(slot) = self.cache.find_expected(key) {
+            return slot;
+        }
         let hash = self.cache.hash(key);
         match self.cache.find(hash, key) {
             Some(slot) => slot,
@@ -415,6 +428,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
 
     pub(crate) fn rollback(&mut self) -> Result<()> {
         self.unpublish();
+        self.parts.backend.settle()?;
         if self.parts.is_restorable {
             self.cache.clear();
             self.writes.clear();
@@ -457,6 +471,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
 
     pub(crate) fn close(&mut self) -> Result<()> {
         self.unpublish();
+        self.parts.backend.settle()?;
         if self.writes.dirty.is_empty() && !self.has_failed {
             self.flush()?;
             self.parts.backend.make_durable()?;

@@ -5,7 +5,7 @@ use log_store::{Offset, RecordView};
 use super::RowStore;
 use crate::{
     Result,
-    state::layer::{Format, Group, RowBuffer},
+    state::layer::{Format, Group},
 };
 
 /// Restored rows are collected up to this many bytes, then sorted and written at once.
@@ -63,16 +63,15 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         if goes_on || !self.restoring.is_empty() || self.parts.backend.position() < Some(end) {
             let mut rows = std::mem::take(&mut self.restoring);
             let dropped = self.parts.format.before_apply(&mut rows);
-            rows.sort();
             // An empty store that has nothing to restore stays without files.
             if !(rows.is_empty() && dropped.is_empty() && self.parts.backend.is_empty()) {
-                self.parts.backend.apply(&rows, &dropped, Some(end))?;
+                let spare = self.parts.backend.restore(rows, &dropped, end)?;
+                if goes_on {
+                    self.restoring = spare;
+                } else {
+                    self.parts.backend.settle()?;
+                }
             }
-            rows.clear();
-            if !goes_on {
-                rows = RowBuffer::default();
-            }
-            self.restoring = rows;
             // Groups that were read before are older now.
             self.cache.clear();
             self.is_complete = self.parts.backend.is_empty();
