@@ -26,7 +26,7 @@ use crate::{
     topology::{Sink, Source, Topology},
 };
 
-pub(super) const WAIT: Duration = Duration::from_secs(20);
+pub(super) const WAIT: Duration = Duration::from_secs(60);
 
 /// What the files of all stores hold: it outlives applications, as a disk does.
 #[derive(Clone, Default)]
