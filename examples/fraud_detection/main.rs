@@ -55,7 +55,7 @@ use run_file::RunFile;
 use scoring::Decision;
 use screen::Screen;
 use serde::Serialize;
-use streams_core::records::read_records;
+use streams_core::typed_records::read_records;
 use streams_dsl::prelude::*;
 use transaction::Malformed;
 

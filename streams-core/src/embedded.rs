@@ -20,10 +20,10 @@ use log_store::{
 
 use crate::{
     Error, Record, Result, StreamsConfig, StreamsConfigBuilder,
-    records::{RecordWriter, read_records},
     runtime::{State, Streams},
     serde::Data,
     topology::Topology,
+    typed_records::{RecordWriter, read_records},
 };
 
 /// An application that is not done within this time hangs.

@@ -21,7 +21,6 @@ mod partitioner;
 pub mod processor;
 pub mod query;
 mod record;
-pub mod records;
 pub mod runtime;
 pub mod serde;
 pub mod state;
@@ -29,6 +28,7 @@ pub mod task;
 pub mod testing;
 pub mod time;
 pub mod topology;
+pub mod typed_records;
 
 pub use config::{ProcessingGuarantee, StreamsConfig, StreamsConfigBuilder};
 pub use embedded::EmbeddedStreams;

@@ -72,7 +72,7 @@ fn settings(seed: u64) -> Settings {
         4 => ProcessingGuarantee::AtLeastOnce,
         _ => ProcessingGuarantee::ExactlyOnceV2,
     };
-    Settings { seed, is_chaotic: true, guarantee }
+    Settings { seed, is_chaotic: true, guarantee, has_standbys: seed % 3 == 2 }
 }
 
 fn folder() -> tempfile::TempDir {
@@ -86,7 +86,12 @@ fn folder() -> tempfile::TempDir {
 fn expected(plan: u64, folder: &Path) -> Arc<Output> {
     static KNOWN: [OnceLock<Arc<Output>>; PLANS as usize] = [const { OnceLock::new() }; PLANS as usize];
     let known = KNOWN[plan as usize].get_or_init(|| {
-        let settings = Settings { seed: plan, is_chaotic: false, guarantee: ProcessingGuarantee::ExactlyOnceV2 };
+        let settings = Settings {
+            seed: plan,
+            is_chaotic: false,
+            guarantee: ProcessingGuarantee::ExactlyOnceV2,
+            has_standbys: false,
+        };
         match run(settings, folder) {
             (Ok(run), _) => Arc::new(run.output),
             (Err(failure), trace) => panic!("without failures, plan {plan}: {failure}\n{trace}"),

@@ -275,9 +275,8 @@ impl StreamsConfigBuilder {
         self
     }
 
-    /// A setting of the clients under Kafka's name, for a log that takes it.
-    #[must_use]
-    pub fn client_setting(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+    /// Keeps a property of the clients: see [`StreamsConfig::client_settings`].
+    pub(super) fn client_setting(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.client_settings.insert(key.into(), value.into());
         self
     }

@@ -80,8 +80,9 @@ pub struct StreamsConfig {
     pub dead_letter_topic: Option<String>,
     /// Settings of internal topics (`topic.` in properties), over those that the engine chooses.
     pub topic_settings: BTreeMap<String, String>,
-    /// Settings of the clients under Kafka's names, for a log that takes them (`bootstrap.servers`, `producer.linger.ms`, …).
-    /// The embedded log takes none.
+    /// Settings of the clients under Kafka's names (`bootstrap.servers`, `producer.linger.ms`, …), as
+    /// [`StreamsConfig::from_properties`] found them: for whoever makes the client, which is there before the application.
+    /// The engine reads none of them.
     pub client_settings: BTreeMap<String, String>,
 }
 
@@ -109,7 +110,7 @@ impl StreamsConfig {
     ///
     /// Settings that shape the topology (`topology.optimization`, `dsl.store.format`, …) are read by the DSL and passed over
     /// here, as are those that mean nothing here (each with a line in the log that says why). Properties of the clients are kept in
-    /// [`StreamsConfig::client_settings`].
+    /// [`StreamsConfig::client_settings`], from where `KafkaClient::new` gets its `bootstrap.servers`.
     ///
     /// ```
     /// use streams_core::StreamsConfig;
@@ -121,6 +122,7 @@ impl StreamsConfig {
     ///     ("state.dir", "/var/lib/orders"),
     /// ])?;
     /// assert_eq!(config.num_stream_threads, 2);
+    /// assert_eq!(config.client_settings["bootstrap.servers"], "localhost:9092");
     ///
     /// let error = StreamsConfig::from_properties([("application.id", "orders"), ("num.stream.thread", "2")]);
     /// assert!(error.unwrap_err().to_string().contains("did you mean num.stream.threads?"));

@@ -40,6 +40,7 @@ pub use lifecycle::{State, StateListener};
 pub use metrics::Metric;
 pub use restore_progress::{RestoreListener, RestoreProgress};
 pub(crate) use settings::Settings;
+pub(crate) use standby_thread::StandbyWork;
 pub use streams::{LagInfo, Streams};
 pub(crate) use thread::StreamThread;
 pub use thread_state::StreamThreadState;

@@ -154,6 +154,15 @@ impl Standbys {
         copies.map(|copy| (copy.changelog.clone(), copy.position)).collect()
     }
 
+    /// Calls `visit` with each store that has a changelog, as it is.
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(TaskId, &mut dyn StateStore)) {
+        for (task, standby) in self.tasks.lock().iter_mut() {
+            for copy in &standby.copies {
+                visit(*task, &mut *standby.stores[copy.store]);
+            }
+        }
+    }
+
     /// The tasks that are kept.
     pub(crate) fn held(&self) -> Vec<TaskId> {
         self.tasks.lock().keys().copied().collect()

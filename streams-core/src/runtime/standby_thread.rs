@@ -33,29 +33,30 @@ pub(crate) struct StandbyThread {
     handle: JoinHandle<Result<()>>,
 }
 
-struct Work {
+/// What the thread does, step by step.
+pub(crate) struct StandbyWork {
     app: Arc<Application>,
-    control: Arc<Control>,
     admin: Box<dyn Admin>,
     consumer: Box<dyn Consumer>,
     /// What the consumer reads.
     reads: Vec<TopicPartition>,
+    /// Times of the last look at the group and of the last flush.
+    looked: Option<Duration>,
+    flushed: Duration,
 }
 
 impl StandbyThread {
     /// Starts the thread of an application that has started.
     pub(crate) fn start(app: &Arc<Application>) -> Result<Self> {
-        let consumer = app.client.consumer(&ConsumerConfig {
-            client_id: format!("{}-standby-consumer", app.settings.client_id),
-            isolation: app.settings.isolation(),
-            ..ConsumerConfig::default()
-        })?;
-        let control = Arc::new(Control::new(consumer.waker()));
-        let admin = app.client.admin()?;
-        let mut work = Work { app: Arc::clone(app), control: Arc::clone(&control), admin, consumer, reads: Vec::new() };
+        let mut work = StandbyWork::new(app)?;
+        let control = Arc::new(Control::new(work.consumer.waker()));
         let name = format!("{}-StandbyThread", app.settings.client_id);
+        let asked = Arc::clone(&control);
         let body = move || {
-            let worked = work.run();
+            let mut worked = Ok(());
+            while worked.is_ok() && !asked.is_closing() {
+                worked = work.step();
+            }
             if let Err(error) = &worked {
                 tracing::error!(%error, "no standby task of this instance is kept up to date any more");
             }
@@ -77,21 +78,29 @@ impl StandbyThread {
     }
 }
 
-impl Work {
-    fn run(&mut self) -> Result<()> {
-        let clock = Arc::clone(&self.app.clock);
-        let (mut looked, mut flushed) = (None, clock.monotonic());
-        while !self.control.is_closing() {
-            let now = clock.monotonic();
-            if looked.is_none_or(|looked| now >= looked + LOOK_INTERVAL) {
-                looked = Some(now);
-                self.look()?;
-            }
-            self.read()?;
-            if now >= flushed + FLUSH_INTERVAL {
-                flushed = now;
-                self.app.standbys.flush()?;
-            }
+impl StandbyWork {
+    /// Nothing is done yet.
+    pub(crate) fn new(app: &Arc<Application>) -> Result<Self> {
+        let consumer = app.client.consumer(&ConsumerConfig {
+            client_id: format!("{}-standby-consumer", app.settings.client_id),
+            isolation: app.settings.isolation(),
+            ..ConsumerConfig::default()
+        })?;
+        let (app, admin, flushed) = (Arc::clone(app), app.client.admin()?, app.clock.monotonic());
+        Ok(StandbyWork { app, admin, consumer, reads: Vec::new(), looked: None, flushed })
+    }
+
+    /// One poll, and what is due.
+    pub(crate) fn step(&mut self) -> Result<()> {
+        let now = self.app.clock.monotonic();
+        if self.looked.is_none_or(|looked| now >= looked + LOOK_INTERVAL) {
+            self.looked = Some(now);
+            self.look()?;
+        }
+        self.read()?;
+        if now >= self.flushed + FLUSH_INTERVAL {
+            self.flushed = now;
+            self.app.standbys.flush()?;
         }
         Ok(())
     }
@@ -187,7 +196,8 @@ impl Work {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<()> {
+    /// Closes all standby tasks.
+    pub(crate) fn close(&mut self) -> Result<()> {
         let standbys = &self.app.standbys;
         standbys.held().into_iter().map(|task| standbys.close(task)).fold(Ok(()), Result::and)
     }

@@ -1,7 +1,7 @@
 //! An application whose threads are driven by hand: for simulations of many instances, on one thread of the system.
 //!
 //! Nothing here waits and nothing happens by itself: stream threads move by [`SteppedThread::turn`], restores by
-//! [`SteppedStreams::restore`], time by the clock that was given.
+//! [`SteppedStreams::restore`], standby tasks by [`SteppedStreams::step_standbys`], time by the clock that was given.
 
 use std::{fmt, sync::Arc};
 
@@ -9,7 +9,7 @@ use log_store::client::SharedClient;
 
 use crate::{
     Result, StreamsConfig,
-    runtime::{Application, Settings, StreamThread, startup},
+    runtime::{Application, Settings, StandbyWork, StreamThread, startup},
     state::{SimulatedDisk, StateStore},
     task::TaskId,
     time::Clock,
@@ -52,6 +52,8 @@ use crate::{
 /// ```
 pub struct SteppedStreams {
     app: Arc<Application>,
+    /// Where there are to be standby tasks.
+    standby: Option<StandbyWork>,
 }
 
 /// One stream thread of a [`SteppedStreams`].
@@ -80,7 +82,8 @@ impl SteppedStreams {
         let app = Arc::new(Application::new(client, settings, clock, true));
         let started = startup::prepare(topology, config, &app.client, Some(disk))?;
         app.set_started(started);
-        Ok(SteppedStreams { app })
+        let standby = (app.settings.standby_replicas > 0).then(|| StandbyWork::new(&app)).transpose()?;
+        Ok(SteppedStreams { app, standby })
     }
 
     /// A new stream thread that has joined the group. Its number decides its transactional id: two threads of one
@@ -99,6 +102,28 @@ impl SteppedStreams {
     /// Takes a restore one step on; false if there is none.
     pub fn restore(&self) -> bool {
         self.app.restorer.step()
+    }
+
+    /// One step of the thread that keeps standby tasks, if there are to be any. After an error it has ended, with its
+    /// tasks closed.
+    ///
+    /// # Errors
+    ///
+    /// What ended it.
+    pub fn step_standbys(&mut self) -> Result<()> {
+        let Some(work) = &mut self.standby else { return Ok(()) };
+        let worked = work.step();
+        if worked.is_err() {
+            let closed = work.close();
+            self.standby = None;
+            return worked.and(closed);
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with every store of its standby tasks that has a changelog.
+    pub fn with_standby_stores(&self, visit: &mut dyn FnMut(TaskId, &mut dyn StateStore)) {
+        self.app.standbys.visit(visit);
     }
 }
 

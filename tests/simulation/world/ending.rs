@@ -16,6 +16,9 @@ impl World {
             let instances = self.instances.borrow().len();
             for instance in 0..instances {
                 while self.restore(instance) && self.chance(3) {}
+                if self.settings.has_standbys {
+                    self.step_standbys(instance);
+                }
             }
             // What zombies and crashed threads left open ends by its timeout.
             self.pass(if round % 64 == 63 { TRANSACTION_OVER } else { Duration::from_millis(7) });
@@ -25,10 +28,33 @@ impl World {
                 after = Some(round + AFTER_ROUNDS);
             }
             if after == Some(round) {
+                self.compare_copies()?;
                 return Ok(self.output());
             }
         }
         Err(format!("not everything came out: {}", self.missing()))
+    }
+
+    /// Nothing moves any more: every copy of a store that is not behind is equal to it.
+    fn compare_copies(&self) -> Result<(), Failure> {
+        let mut originals = BTreeMap::new();
+        self.with_stores(&mut |task, store| {
+            originals.insert((task, store.name().to_owned()), crate::expect::rows(store));
+        });
+        let mut different = None;
+        let compare = &mut |task: TaskId, store: &mut dyn StateStore| {
+            let copy = crate::expect::rows(store);
+            match originals.get(&(task, store.name().to_owned())) {
+                Some(original) if *original == copy => self.count(|summary| summary.copies += 1),
+                original => {
+                    different = Some(format!("the copy of {} of {task} has {copy:?}, not {original:?}", store.name()));
+                }
+            }
+        };
+        for instance in self.instances.borrow().iter() {
+            instance.streams.iter().for_each(|streams| streams.with_standby_stores(compare));
+        }
+        different.map_or(Ok(()), Err)
     }
 
     /// True if every input is consumed, committed, and nothing waits in an outbox.

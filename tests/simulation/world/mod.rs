@@ -73,6 +73,8 @@ pub(crate) struct Settings {
     /// False: nothing fails, nobody is held up.
     pub(crate) is_chaotic: bool,
     pub(crate) guarantee: ProcessingGuarantee,
+    /// Several instances, each with copies of what the others do.
+    pub(crate) has_standbys: bool,
 }
 
 /// What is done to the disk after so many more operations.
@@ -114,6 +116,8 @@ pub(crate) struct Summary {
     pub(crate) fenced_or_failed: u32,
     pub(crate) held_up: u32,
     pub(crate) turns: u64,
+    /// Stores that a standby task had at the end, equal to those of the task.
+    pub(crate) copies: u32,
 }
 
 impl Summary {
@@ -123,6 +127,7 @@ impl Summary {
         self.fenced_or_failed += other.fenced_or_failed;
         self.held_up += other.held_up;
         self.turns += other.turns;
+        self.copies += other.copies;
     }
 }
 
@@ -189,7 +194,8 @@ impl World {
     fn new(settings: Settings, folder: &std::path::Path) -> Self {
         let mut random = Random::new(settings.seed);
         let plan = program::plan(settings.seed % program::PLANS);
-        let count = if settings.is_chaotic { 1 + random.below(2) } else { 1 };
+        let least = if settings.has_standbys { 2 } else { 1 };
+        let count = if settings.is_chaotic { least + random.below(2) } else { 1 };
         let replay_max = [0, 3, 20, 1_000_000][random.below(4) as usize];
         let mut instances = Vec::new();
         let mut slots = Vec::new();
@@ -261,6 +267,10 @@ impl World {
     fn step(&self) {
         let slots = self.slots.borrow().len();
         let slot = usize::try_from(self.below(slots as u64)).expect("few");
+        if self.settings.has_standbys && self.chance(4) {
+            let instance = self.slots.borrow()[slot].instance;
+            self.step_standbys(instance);
+        }
         match self.below(1_000) {
             0..620 => {
                 let is_awake = self.slots.borrow()[slot].until <= self.clock.monotonic();

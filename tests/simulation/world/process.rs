@@ -136,7 +136,7 @@ impl World {
             .commit_interval(COMMIT_INTERVAL)
             .poll_wait(Duration::ZERO)
             .repartition_purge_interval(Duration::from_millis(200))
-            .window_changelog_additional_retention(Duration::from_secs(100 * 365 * 86_400))
+            .num_standby_replicas(usize::from(self.settings.has_standbys))
             .topic_setting("segment.bytes", "1500")
             .topic_setting("min.cleanable.dirty.ratio", "0.01")
             .topic_setting("delete.retention.ms", "1000")
@@ -204,6 +204,18 @@ impl World {
         let is_explained = is_held_up || is_lost_call;
         if self.is_powered() && !self.is_broken.get() && !(is_explained && self.settings.is_chaotic) {
             self.strange.borrow_mut().get_or_insert_with(|| format!("an error without a reason: {error}"));
+        }
+    }
+
+    /// One step of the thread that keeps an instance's copies.
+    pub(super) fn step_standbys(&self, instance: usize) {
+        let streams = self.instances.borrow_mut()[instance].streams.take();
+        let Some(mut streams) = streams else { return };
+        let worked = streams.step_standbys();
+        self.instances.borrow_mut()[instance].streams = Some(streams);
+        if let Err(error) = worked {
+            self.note(format_args!("the standby tasks of {instance} end: {error}"));
+            self.explain(&error);
         }
     }
 

@@ -27,7 +27,7 @@ const BATCH_WAIT: Duration = Duration::from_secs(30);
 /// ```
 /// # use std::sync::Arc;
 /// # use log_store::{TopicName, client::{Admin, LogClient, NewTopic}, embedded::{EmbeddedLog, LogConfig, storage::MemoryDirectory}};
-/// use streams_core::{Record, records::{RecordWriter, read_records}};
+/// use streams_core::{Record, typed_records::{RecordWriter, read_records}};
 ///
 /// # let log = EmbeddedLog::open_in(Arc::new(MemoryDirectory::new()), LogConfig::default())?;
 /// # log.admin()?.create_topics(&[NewTopic::new(TopicName::new("clicks")?, 3)])?;
