@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use log_store::{
     Error, ErrorKind, Offset, RecordView,
-    client::{LogClient, OffsetSpec, ProducerConfig, StartAt},
+    client::{LogClient, OffsetSpec, Producer, ProducerConfig, StartAt},
     embedded::{
         EmbeddedLog, LogConfig,
         storage::{CrashPlan, Directory, Faults, MemoryDirectory, OpenMode},
@@ -57,13 +57,7 @@ proptest! {
             for (index, value) in survived.iter().enumerate() {
                 prop_assert_eq!(value.trim(), index.to_string());
             }
-            // Each record bears its number as time: a segment that knew a time too early would hide it, and be deleted
-            // before its time.
-            let mut admin = log.admin().unwrap();
-            for number in 0..survived.len() {
-                let found = admin.list_offset(&t, OffsetSpec::Timestamp(number as i64)).unwrap();
-                prop_assert_eq!(found, Some(Offset::new(number as u64)));
-            }
+            check_times(&log, survived.len() as u64, seed);
             written = survived.len() as u64;
             // The next life begins with another crash, without a close in order. What was read is durable.
             let image = directory.crash(if seed % 2 == 0 { CrashPlan::ProcessOnly } else { CrashPlan::LoseAll });
@@ -78,15 +72,6 @@ fn a_sealed_segment_knows_its_latest_time_after_two_power_cuts() {
     let t = partition("t", 0);
     let config = LogConfig { checkpoint_bytes: 1_500, preallocate_bytes: 0, ..LogConfig::default() };
     let open = |directory: &MemoryDirectory| EmbeddedLog::open_in(Arc::new(directory.clone()), config.clone()).unwrap();
-    // Each record bears its number as time.
-    let write = |log: &EmbeddedLog, numbers: std::ops::Range<i64>| {
-        let mut producer = log.producer(&ProducerConfig { batch_bytes: 300, ..ProducerConfig::default() }).unwrap();
-        let handle = producer.open(&t).unwrap();
-        for number in numbers {
-            producer.send(handle, RecordView::new(number, None, Some(&[b'x'; 100]))).unwrap();
-        }
-        producer
-    };
     for seed in 0..20 {
         let directory = MemoryDirectory::new();
         let log = open(&directory);
@@ -105,12 +90,44 @@ fn a_sealed_segment_knows_its_latest_time_after_two_power_cuts() {
         let again = cut.crash(CrashPlan::LoseAll);
         std::mem::forget(log);
 
-        let log = open(&again);
-        let mut admin = log.admin().unwrap();
-        for number in 0..next + 30 {
-            let found = admin.list_offset(&t, OffsetSpec::Timestamp(number)).unwrap();
-            assert_eq!(found, Some(Offset::new(number as u64)), "seed {seed}");
-        }
+        check_times(&open(&again), (next + 30).cast_unsigned(), seed);
+    }
+}
+
+#[test]
+fn a_segment_that_ends_at_a_checkpoint_knows_its_latest_time_after_a_power_cut() {
+    let config = LogConfig { checkpoint_bytes: 1_500, preallocate_bytes: 0, ..LogConfig::default() };
+    for seed in 0..50 {
+        let directory = MemoryDirectory::new();
+        let log = EmbeddedLog::open_in(Arc::new(directory.clone()), config.clone()).unwrap();
+        create(&log, "t", 1, &[("segment.bytes", "3000")]);
+        // They fill a segment. Those behind them seal it, and nothing of that is synced.
+        write(&log, 0..17).flush().unwrap();
+        let producer = write(&log, 17..20);
+        let cut = directory.crash(CrashPlan::Random(seed));
+        std::mem::forget((producer, log));
+
+        check_times(&EmbeddedLog::open_in(Arc::new(cut), config.clone()).unwrap(), 17, seed);
+    }
+}
+
+/// Sends records of 170 bytes to partition 0 of `t`, each with its number as time.
+fn write(log: &EmbeddedLog, numbers: std::ops::Range<i64>) -> Box<dyn Producer> {
+    let mut producer = log.producer(&ProducerConfig { batch_bytes: 300, ..ProducerConfig::default() }).unwrap();
+    let handle = producer.open(&partition("t", 0)).unwrap();
+    for number in numbers {
+        producer.send(handle, RecordView::new(number, None, Some(&[b'x'; 100]))).unwrap();
+    }
+    producer
+}
+
+/// Records as [`write`] sends them are found by their times: a segment that knew a time too early would hide them, and be
+/// deleted before its time.
+fn check_times(log: &EmbeddedLog, records: u64, seed: u64) {
+    let mut admin = log.admin().unwrap();
+    for number in 0..records {
+        let found = admin.list_offset(&partition("t", 0), OffsetSpec::Timestamp(number.cast_signed())).unwrap();
+        assert_eq!(found, Some(Offset::new(number)), "seed {seed}");
     }
 }
 

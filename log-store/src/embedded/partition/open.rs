@@ -125,8 +125,9 @@ impl Partition {
         let directory = &*self.shared.directory;
         let interval = self.config().index_interval_bytes;
         let known_good = self.known.recovery_point;
-        // The segment that holds the recovery point, and all after it.
-        let first = segments.partition_point(|segment| segment.base <= known_good).saturating_sub(1);
+        // The segment that the recovery point is in, or at the end of, and all after it: one that was sealed just there has
+        // got its last time behind the checkpoint.
+        let first = segments.partition_point(|segment| segment.base < known_good).saturating_sub(1);
         let mut end = segments.get(first).map_or(Offset::ZERO, |segment| segment.base);
         let mut cut = None;
         let mut kept = first;
