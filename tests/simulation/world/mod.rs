@@ -50,6 +50,9 @@ const CALM_ROUNDS_MAX: u32 = 4_000;
 /// Rounds in which nothing more may come out.
 const AFTER_ROUNDS: u32 = 20;
 
+/// Rounds in which every copy has caught up: a look at the group and more steps than a changelog has batches.
+const COPY_ROUNDS: u32 = 500;
+
 const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Longer than the engine lets a transaction be open.
