@@ -8,8 +8,8 @@
 //! as a zombie. Calls and answers get lost. What is real: all other code of the log, the engine and the DSL. RocksDB's own
 //! files are left to the tests that kill processes.
 //!
-//! Not simulated: retention by age. With Kafka's additional day for window changelogs instead of a hundred years, seed 512
-//! loses a changelog: a power cut leaves one of its segments with a wrong largest time, and it is deleted as too old.
+//! Not simulated: tombstones that compaction removes, a day after they were written. A store whose files are older than
+//! that would keep what they deleted.
 //!
 //! What must hold: under exactly-once, what readers of committed records see, the changelogs and the stores equal those
 //! of a run in which nothing failed; under at-least-once no input is lost.

@@ -139,7 +139,6 @@ impl World {
             .num_standby_replicas(usize::from(self.settings.has_standbys))
             .topic_setting("segment.bytes", "1500")
             .topic_setting("min.cleanable.dirty.ratio", "0.01")
-            .topic_setting("delete.retention.ms", "1000")
             .build()?;
         let client = Arc::new(SimulatedClient(self.log()));
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
