@@ -11,7 +11,7 @@ use examples::Guarantee;
 pub(crate) struct Args {
     /// Files and folders to count; `-` is standard input. Default: the text of this repository (every .md and .rs).
     /// Counts are added to those of earlier runs. A run that was interrupted in the middle of files and folders goes on
-    /// after the last line it took, when it is started again with the same ones
+    /// after the last line it took, when it is started again with the same ones. A line has at most 4 MiB
     #[arg(long, num_args = 1.., value_name = "PATH")]
     pub(crate) input: Option<Vec<PathBuf>>,
 

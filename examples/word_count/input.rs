@@ -20,8 +20,9 @@ use crate::{
     progress::Progress,
 };
 
-/// Longest line, so that a file without line ends cannot fill the memory.
-pub(crate) const LINE_BYTES_MAX: usize = 64 << 20;
+/// Longest line, so that a file without line ends cannot fill the memory; and since all words of a line are one step, in
+/// which nothing is committed or closed: these are two million words at most, about a second.
+pub(crate) const LINE_BYTES_MAX: usize = 4 << 20;
 
 /// So many lines that are not UTF-8 are named one by one; of the rest the number is told.
 const INVALID_NAMED_MAX: u64 = 10;

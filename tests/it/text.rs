@@ -5,7 +5,7 @@ use std::{io::Write, process::Stdio};
 use streams_tests::count_words;
 use tempfile::TempDir;
 
-use crate::word_count::{file, run, shown, text_of, word_count};
+use crate::word_count::{fail, file, run, shown, text_of, word_count};
 
 /// Counts `text` as `--input FILE`, and compares with the plain count. What was said.
 #[track_caller]
@@ -44,6 +44,18 @@ fn corner_cases_of_lines_are_counted() {
         check(name, text);
     }
     check("lines of a megabyte", format!("short\n{long}\n{one_word}\nshort\n"));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_refused_by_its_number_and_one_at_the_limit_is_counted() {
+    const LIMIT: usize = 4 << 20;
+    let at_the_limit = "one word ".repeat(LIMIT / 9) + "abcdefghi".get(..LIMIT % 9).unwrap_or_default();
+    assert_eq!(at_the_limit.len(), LIMIT);
+    check("a line at the limit", format!("short\n{at_the_limit}\nshort\n"));
+    let folder = TempDir::new().unwrap();
+    let input = file(&folder, "input.txt", format!("short\n{at_the_limit}x\nshort\n"));
+    let said = fail(&folder.path().join("data"), &["--input", text_of(&input)]);
+    assert!(said.contains("input.txt, line 2 is longer than 4194304 bytes"), "{said}");
 }
 
 #[test]
