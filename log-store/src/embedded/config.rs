@@ -32,8 +32,9 @@ pub struct LogConfig {
     /// Files kept open, all partitions together. More are open while more partitions wait for a sync. Default: 512, half
     /// of what many systems allow a process.
     pub open_files_max: usize,
-    /// Synced bytes after which the positions up to which the log is known to be good are written down. Recovery after
-    /// a crash scans no more than this and what was not synced. Default: 64 MiB.
+    /// Synced bytes after which the positions up to which the log is known to be good are written down, by a thread of
+    /// its own. Recovery after a crash scans about as much, and what was not synced. Where dozens of partitions are written
+    /// at a time it is up to four times as much, since there this work is more. Default: 64 MiB.
     pub checkpoint_bytes: u64,
     /// Time between two looks for what is to be deleted or compacted; `None` leaves that to
     /// [`super::EmbeddedLog::clean`]. Default: 15 s.

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     Durability, LogConfig,
     admin::EmbeddedAdmin,
+    checkpointer::{Checkpointer, Topics, all_partitions},
     cleaner::{self, CleanReport, Cleaner},
     consumer::EmbeddedConsumer,
     group::Groups,
@@ -76,12 +77,11 @@ pub struct EmbeddedLog {
 /// What handles, consumers and producers share.
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) groups: Groups,
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) cleaner: Arc<Cleaner>,
-    /// One checkpoint at a time.
-    checkpoint: Mutex<()>,
+    checkpointer: Arc<Checkpointer>,
     lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
 }
 
@@ -157,20 +157,21 @@ impl EmbeddedLog {
             // From here on it is ours. Before, a failure leaves it as it was.
             topics_file::write(&*shared.directory, &adopted)?;
         }
+        let topics = Arc::new(RwLock::new(topics));
         let inner = Arc::new(Inner {
+            checkpointer: Checkpointer::new(&shared, &topics),
             shared,
-            topics: RwLock::new(topics),
+            topics,
             groups: Groups::default(),
             transactions,
             cleaner: Arc::default(),
-            checkpoint: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
         // Without the checkpoint a log may end before what was synced: its owner has given up what is missing.
         if !is_checkpointed || !is_clean && inner.shared.config.durability != Durability::Fsync {
             inner.cut_offsets_to_log_ends()?;
         }
-        inner.checkpoint()?;
+        inner.checkpointer.checkpoint()?;
         if has_threads {
             cleaner::start(&inner);
         }
@@ -253,7 +254,7 @@ impl Inner {
     /// Returns once everything appended so far survives a power cut.
     pub(crate) fn sync(&self) -> Result<()> {
         if self.shared.syncer.wait(&self.shared)? {
-            self.checkpoint()?;
+            self.checkpointer.ask()?;
         }
         Ok(())
     }
@@ -263,36 +264,13 @@ impl Inner {
         Known { recovery_point: Offset::ZERO, log_start: None, is_clean: false, is_checkpointed: true }
     }
 
-    /// Writes down how far each partition is synced, with the indexes up to there: recovery begins there.
-    ///
-    /// Without space on the disk it is left out, which makes the next recovery longer. Any other failure leaves doubt
-    /// about what is synced, and ends the log.
+    /// See [`Checkpointer::checkpoint`].
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        let _one = self.checkpoint.lock();
-        let mut partitions = self.all_partitions().into_iter();
-        let written = partitions.try_for_each(|partition| partition.prepare_checkpoint());
-        match written.and_then(|()| self.write_recovery_points()) {
-            Err(error) if error.is_storage_full() => {
-                tracing::warn!(%error, "no checkpoint: recovery after a crash will take longer");
-                Ok(())
-            }
-            Err(error) => {
-                self.shared.poison(&error.to_string());
-                Err(error)
-            }
-            Ok(()) => Ok(()),
-        }
+        self.checkpointer.checkpoint()
     }
 
     pub(crate) fn write_recovery_points(&self) -> Result<()> {
-        let mut offsets = Offsets::new();
-        for partition in self.all_partitions() {
-            let recovery_point = partition.checkpointed();
-            if recovery_point > Offset::ZERO {
-                offsets.insert(partition.id.clone(), recovery_point);
-            }
-        }
-        write_offsets(&*self.shared.directory, RECOVERY_POINTS, &offsets)
+        self.checkpointer.write_recovery_points()
     }
 
     pub(crate) fn write_log_starts(&self) -> Result<()> {
@@ -306,12 +284,13 @@ impl Inner {
     }
 
     pub(crate) fn all_partitions(&self) -> Vec<Arc<Partition>> {
-        self.topics.read().values().flat_map(|topic| topic.partitions.iter().cloned()).collect()
+        all_partitions(&self.topics)
     }
 
     fn close(&self) -> Result<()> {
         let Some(_lock) = self.lock.lock().take() else { return Ok(()) };
         self.cleaner.close();
+        self.checkpointer.close();
         let closed = self.close_in_order();
         self.shared.end("the log was closed");
         self.shared.syncer.clear();

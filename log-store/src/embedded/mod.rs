@@ -3,6 +3,7 @@
 //! [`EmbeddedLog`] is the whole of it; the files are Apache Kafka's, byte for byte.
 
 mod admin;
+mod checkpointer;
 mod cleaner;
 mod config;
 mod consumer;

@@ -18,6 +18,13 @@ const PARTITIONS_PER_HELPER: usize = 8;
 /// Threads that help with one round.
 const HELPERS_MAX: usize = 7;
 
+/// A checkpoint is some syncs for each partition. Where rounds are of many partitions it comes after more bytes: one more
+/// time the setting for each so many partitions …
+const PARTITIONS_PER_CHECKPOINT: usize = 32;
+
+/// … but not more than this many times.
+const CHECKPOINT_FACTOR_MAX: usize = 4;
+
 /// The state of group commit.
 #[derive(Default)]
 pub(crate) struct Syncer {
@@ -37,6 +44,8 @@ struct Rounds {
     round: Option<Round>,
     /// Bytes of finished rounds since the last checkpoint.
     bytes_since_checkpoint: u64,
+    /// Partitions of the widest round since then.
+    partitions_since_checkpoint: usize,
 }
 
 struct Round {
@@ -82,6 +91,7 @@ impl Syncer {
                     if left.len() > 1 {
                         self.changed.notify_all();
                     }
+                    state.partitions_since_checkpoint = state.partitions_since_checkpoint.max(left.len());
                     let helpers = (left.len() / PARTITIONS_PER_HELPER).min(HELPERS_MAX);
                     state.round = Some(Round { left, in_hand: 0, bytes });
                     if helpers > 0 && shared.has_threads {
@@ -94,8 +104,11 @@ impl Syncer {
                     state.bytes_since_checkpoint += round.bytes;
                     state.round = None;
                     state.finished += 1;
-                    if state.bytes_since_checkpoint >= shared.config.checkpoint_bytes {
+                    let factor = state.partitions_since_checkpoint / PARTITIONS_PER_CHECKPOINT + 1;
+                    let factor = factor.min(CHECKPOINT_FACTOR_MAX) as u64;
+                    if state.bytes_since_checkpoint >= shared.config.checkpoint_bytes.saturating_mul(factor) {
                         state.bytes_since_checkpoint = 0;
+                        state.partitions_since_checkpoint = 0;
                         checkpoint_is_due = true;
                     }
                     self.changed.notify_all();

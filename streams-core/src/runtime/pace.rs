@@ -15,10 +15,10 @@ const RUN_RECORDS_MAX: usize = 8_192;
 /// Outputs outside a transaction become visible at the latest after this time (Kafka Streams' `linger.ms`).
 const LINGER: Duration = Duration::from_millis(100);
 
-/// While records wait, a commit comes at the earliest this many times the length of a commit after the last one: with a
-/// hundred partitions a commit is a hundred syncs, and must not be what a thread mostly does. Of the last two commits
+/// While records wait, a commit begins at the earliest this many times the length of a commit after the last one began:
+/// with a hundred partitions a commit is a hundred syncs, and must not be what a thread mostly does. Of the last two commits
 /// the shorter counts: the first one makes files, and a disk may stumble once.
-const BACKLOG_COMMIT_RATIO: u32 = 4;
+const BACKLOG_COMMIT_RATIO: u32 = 8;
 
 /// … but not later than this, or than the commit interval.
 const BACKLOG_COMMIT_MAX: Duration = Duration::from_millis(500);
@@ -32,6 +32,7 @@ pub(crate) struct Pace {
     /// A task had more records than its run took, in the turn before this one or in this one.
     has_backlog: [bool; 2],
     commit_interval: Duration,
+    /// When the last commit began: from one beginning to the next is what a record waits at most.
     last_commit: Duration,
     /// How long the last two commits took.
     commits_took: [Duration; 2],
@@ -79,11 +80,11 @@ impl Pace {
         self.has_backlog = [self.has_backlog[1], false];
     }
 
-    /// A commit that took `took` has ended.
-    pub(crate) fn committed(&mut self, now: Duration, took: Duration) {
-        self.last_commit = now;
+    /// A commit that began at `began` and took `took` has ended.
+    pub(crate) fn committed(&mut self, began: Duration, took: Duration) {
+        self.last_commit = began;
         self.commits_took = [self.commits_took[1], took];
-        self.last_flush = now;
+        self.last_flush = began + took;
     }
 
     pub(crate) fn flushed(&mut self, now: Duration) {
@@ -138,8 +139,8 @@ mod tests {
         assert_eq!(pace.until_commit(100 * MS), 5 * MS);
         assert!(pace.is_commit_due(105 * MS));
         pace.committed(300 * MS, MS);
-        assert_eq!(pace.until_commit(350 * MS), 50 * MS);
-        assert!(!pace.is_flush_due(399 * MS) && pace.is_flush_due(400 * MS));
+        assert_eq!(pace.until_commit(350 * MS), 50 * MS, "from the beginning of one to that of the next");
+        assert!(!pace.is_flush_due(400 * MS) && pace.is_flush_due(401 * MS));
     }
 
     #[test]
@@ -153,14 +154,14 @@ mod tests {
         pace.committed(Duration::ZERO, 40 * MS);
         assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS, "nothing waits");
         pace.ran(pace.run_records(), MS);
-        assert_eq!(pace.until_commit(Duration::ZERO), 120 * MS);
+        assert_eq!(pace.until_commit(Duration::ZERO), 240 * MS);
         pace.begin_turn();
         pace.ran(pace.run_records() - 1, MS);
-        assert_eq!(pace.until_commit(Duration::ZERO), 120 * MS, "a turn ago there was a backlog");
+        assert_eq!(pace.until_commit(Duration::ZERO), 240 * MS, "a turn ago there was a backlog");
         pace.begin_turn();
         assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS);
         pace.ran(pace.run_records(), MS);
-        pace.committed(Duration::ZERO, MS);
+        pace.committed(Duration::ZERO, MS / 2);
         assert_eq!(pace.until_commit(Duration::ZERO), 5 * MS, "a short commit costs nothing");
         for _ in 0..2 {
             pace.committed(Duration::ZERO, 1_000 * MS);

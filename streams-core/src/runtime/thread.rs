@@ -41,6 +41,9 @@ use log_store::{
 /// among their heads.
 const BATCHES_PER_TURN_MAX: usize = 64;
 
+/// … and bytes: what is taken from many partitions and waits is cold when its turn comes.
+const BYTES_PER_TURN_MAX: usize = 4 << 20;
+
 /// Times in a row, without a commit in between, that a thread joins its group anew.
 const FENCED_MAX: u32 = 10;
 
@@ -228,7 +231,7 @@ impl StreamThread {
                     self.inputs.release(&partitions);
                 }
             }
-            if self.state.state() == StreamThreadState::Dead {
+            if bytes >= BYTES_PER_TURN_MAX || self.state.state() == StreamThreadState::Dead {
                 break;
             }
             wait = Duration::ZERO;
@@ -367,7 +370,7 @@ impl StreamThread {
         let before = self.app.clock.monotonic();
         let committed = self.committer.commit(&mut self.running, &mut *self.consumer, self.app.global_stores())?;
         let after = self.app.clock.monotonic();
-        self.pace.committed(after, after - before);
+        self.pace.committed(before, after - before);
         self.failing = None;
         self.purge.committed(self.committer.positions());
         self.purge.delete_if_due(after);

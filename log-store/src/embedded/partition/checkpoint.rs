@@ -19,7 +19,8 @@ impl Partition {
     }
 
     /// Brings what recovery needs up to the log end, if records came since the last time: the batches, the indexes and a
-    /// snapshot of the producers, all synced. Appends go on meanwhile.
+    /// snapshot of the producers, all synced. Appends go on meanwhile, and so do their syncs: what those wait for is not
+    /// taken from them, since they might acknowledge before it is synced here.
     pub(crate) fn prepare_checkpoint(&self) -> Result<()> {
         let directory = &*self.shared.directory;
         let (files, end, has_new_names) = {
@@ -27,15 +28,17 @@ impl Partition {
             if log.log_end <= log.checkpointed {
                 return Ok(());
             }
+            let has_new_names = log.has_new_names;
             let mut files = vec![self.take_snapshot(log)?];
+            // The snapshot's name matters to the checkpoint alone.
+            log.has_new_names = has_new_names;
             self.drop_old_snapshots(log)?;
             if let Some(active) = log.segments.last_mut() {
                 files.extend(active.store_indexes(directory)?);
                 files.push(active.file(directory)?);
             }
-            // Last, so that nothing is forgotten if there was no space for the others.
-            files.append(&mut log.unsynced);
-            (files, log.log_end, std::mem::take(&mut log.has_new_names))
+            files.extend(log.unsynced.iter().cloned());
+            (files, log.log_end, has_new_names)
         };
         let sync = || {
             self.sync_files(files.iter().map(|file| &**file))?;
