@@ -393,16 +393,16 @@ impl Backend for DiskBackend {
     }
 
     fn restore(&mut self, mut rows: RowBuffer, dropped: &[KeyRange], position: Offset) -> Result<RowBuffer> {
+        // The thread is still busy with the rows before these.
+        rows.sort();
         let spare = self.take_restored()?;
         if rows.len_bytes() < INGEST_BYTES || !dropped.is_empty() {
-            rows.sort();
             self.apply(&rows, dropped, Some(position))?;
             return Ok(spare);
         }
         self.create_family()?;
         let backend = self.for_thread();
         let write = move || {
-            rows.sort();
             let written = backend.ingest(&rows, Some(position));
             (rows, written)
         };

@@ -8,8 +8,8 @@ use crate::{
     state::layer::{Format, Group},
 };
 
-/// Restored rows are collected up to this many bytes, then sorted and written at once.
-const RESTORE_BYTES: usize = 64 << 20;
+/// Restored rows are collected up to this many bytes, then sorted and written at once. Two such buffers are in memory.
+const RESTORE_BYTES: usize = 32 << 20;
 
 impl<F: Format<Value: Clone>> RowStore<F> {
     pub(crate) fn restore(&mut self, offset: Offset, record: &RecordView<'_>) -> Result<()> {
