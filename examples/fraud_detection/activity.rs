@@ -44,7 +44,7 @@ impl Data for Activity {
 }
 
 /// How fast a card is used, this payment included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Velocity {
     pub(crate) day: Spending,
     pub(crate) week_count: u32,

@@ -90,7 +90,7 @@ impl Population {
 }
 
 /// A payment, with what was known of its card at its time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CardPayment {
     pub(crate) payment: Payment,
     velocity: Velocity,
@@ -122,8 +122,8 @@ impl CardPayment {
     }
 }
 
-/// What concerns a card, on its way to the terminal, in the order in which it became known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What concerns a card, in the order in which it became known.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum CardEvent {
     Payment(CardPayment),
     Verdict(Verdict),
@@ -133,17 +133,6 @@ impl CardEvent {
     pub(crate) fn payment(activity: &Activity, profile: Option<&Profile>) -> CardEvent {
         CardEvent::Payment(CardPayment::new(activity, profile))
     }
-
-    pub(crate) fn terminal(&self) -> i64 {
-        match self {
-            CardEvent::Payment(card) => card.payment.terminal,
-            CardEvent::Verdict(verdict) => verdict.terminal,
-        }
-    }
-}
-
-impl Data for CardEvent {
-    type Serde = Postcard;
 }
 
 /// What a person is told of a payment that looks like fraud.

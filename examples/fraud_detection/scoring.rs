@@ -1,4 +1,4 @@
-//! The two processors behind the terminals' topic: one judges by the card, the other by all that is known, and decides.
+//! The two processors: one judges by the card, the other by all that is known, and decides.
 
 use serde::{Deserialize, Serialize};
 use streams_dsl::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, prelude::*};

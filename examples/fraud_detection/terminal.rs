@@ -42,6 +42,13 @@ pub(crate) enum TerminalEvent {
 }
 
 impl TerminalEvent {
+    pub(crate) fn terminal(&self) -> i64 {
+        match self {
+            TerminalEvent::Suspect(suspect) => suspect.payment.terminal,
+            TerminalEvent::Finding(finding) => finding.verdict.terminal,
+        }
+    }
+
     pub(crate) fn finding(self) -> Option<Finding> {
         if let TerminalEvent::Finding(finding) = self { Some(finding) } else { None }
     }

@@ -1,12 +1,13 @@
 //! The topology: who pays how, where frauds happen, and what to do about a payment.
 //!
 //! ```text
-//! card-events ─┬─ payments ── activity: a day, a week and a burst of each card ── join profiles ─┐
-//!  (by card)   └─ verdicts ─┬─ profiles: how each card usually pays ────────────────┘            │
-//!                           └────────────────────────────────────────── by-terminal-repartition ─┘
-//!
-//! by-terminal-repartition ── card-scoring ─┬────────────────────── join risks ── payment-scoring
-//!  (by terminal)                           └─ verdicts ── risks ──────┘
+//! card-events ─┬─ payments ── activity: a day, a week, a burst of each card ── join profiles ─┬─ card-scoring ─┐
+//!  (by card)   └─ verdicts ─┬─ profiles: how each card usually pays ─────────────┘            │                │
+//!                           └─────────────────────────────────────────────────────────────────┘                │
+//!                                                                                                              │
+//! by-terminal-repartition ◄────────────────────────────────────────────────────────────────────────────────────┘
+//!  (by terminal) ─┬─ payments and verdicts ── join risks ── payment-scoring
+//!                 └─ verdicts ── risks ───────────┘
 //!
 //! scores ← every payment   alerts ← payments above the threshold, with reasons   hot-terminals ← alerts per day
 //! malformed-card-events ← rows that are no events, with the reason
@@ -15,8 +16,7 @@
 //! A verdict enters the topic of card events when it becomes known. What the tables, models and the threshold are made of
 //! are verdicts alone, so they know nothing before its time; the activity holds payments up to the one that is scored.
 //!
-//! Cards and terminals have their state in two tasks, each with its thread; the models are with the terminals, so that
-//! both tasks have about as much to do.
+//! Cards and terminals are two tasks, each with its thread, its state and its model.
 
 use std::{sync::Arc, time::Duration};
 
@@ -67,27 +67,27 @@ pub(crate) fn fraud_detection(
         |_, payment, activity: Activity| activity.with(payment),
         Materialized::new("activity").with_caching_disabled(),
     );
-    let card_events = activities
+    let judged_by_card: KStream<i64, TerminalEvent> = activities
         .to_stream_as(Option::unwrap_or_default)
         .left_join_table(&profiles, |_, activity, profile| CardEvent::payment(activity, profile))
-        .merge(&verdicts.map_values(|_, verdict| CardEvent::Verdict(verdict)));
+        .merge(&verdicts.map_values(|_, verdict| CardEvent::Verdict(verdict)))
+        .process_values_with(
+            move || CardScoring::new(train_until_ms),
+            with_stores(&builder, "card-scoring", Learner::<Population>::stores(CARD_MODEL)),
+        );
 
     // What is known of each terminal. Everything goes through one topic, so that it arrives in order.
-    let by_terminal: KStream<i64, CardEvent> = card_events
+    let by_terminal = judged_by_card
         .select_key(|_, event| event.terminal())
         .repartition_with(Repartitioned::new().with_name("by-terminal"));
-    let judged_by_card: KStream<i64, TerminalEvent> = by_terminal.process_values_with(
-        move || CardScoring::new(train_until_ms),
-        with_stores(&builder, "card-scoring", Learner::<Population>::stores(CARD_MODEL)),
-    );
-    let findings = judged_by_card.flat_map_values(|_, event| event.finding());
+    let findings = by_terminal.flat_map_values(|_, event| event.finding());
     let risks = findings.group_by_key().aggregate_with(
         Risk::default,
         |_, finding, risk: Risk| risk.with(finding),
         Materialized::new("risks").with_caching_disabled(),
     );
     let decisions: KStream<i64, Decision> =
-        judged_by_card.left_join_table(&risks, |_, event, risk| event.at_terminal(risk)).process_values_with(
+        by_terminal.left_join_table(&risks, |_, event, risk| event.at_terminal(risk)).process_values_with(
             move || PaymentScoring::new(train_until_ms),
             with_stores(&builder, "payment-scoring", Learner::<Threshold>::stores(PAYMENT_MODEL)),
         );
