@@ -54,7 +54,7 @@ pub(crate) struct Options {
 
     /// JSON lines of the same work by Kafka Streams, with `seconds_to_running` each; prints the ratio of the medians
     #[arg(long, value_name = "FILE")]
-    rival: Option<PathBuf>,
+    rival_file: Option<PathBuf>,
 
     /// Is the program that is killed, in this folder
     #[arg(long, hide = true, value_name = "DIR")]
@@ -110,7 +110,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let text = Text { keys: options.keys.max(1), began_ms: options.began_ms };
         return program::run(options, child, text);
     }
-    let rival = options.rival.as_deref().map(rival_median).transpose()?;
+    let rival = options.rival_file.as_deref().map(rival_median).transpose()?;
     let text = Text { keys: options.keys.max(1), began_ms };
     let folder = folder(&common)?;
     let path = folder.path();
