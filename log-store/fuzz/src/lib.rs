@@ -26,8 +26,11 @@ use log_store::{
     },
 };
 
+/// What is done with an input.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("batch_decode", batch_decode),
     ("segment_recover", segment_recover),
     ("index_files", index_files),
