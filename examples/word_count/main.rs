@@ -102,6 +102,12 @@ fn run(args: &Args, progress: &Progress) -> anyhow::Result<()> {
     }
     let partitions = args.partitions.unwrap_or(u32::try_from(args.threads)?);
     let partitions = topics.create(partitions, args.partitions.is_some())?;
+    if args.threads > partitions as usize {
+        let threads = args.threads;
+        progress.say(&format!(
+            "of {threads} threads {partitions} can work: one for each partition of the topics that are there"
+        ));
+    }
 
     let started = Instant::now();
     let tally = Arc::new(Tally::new(input.reads_stdin));
