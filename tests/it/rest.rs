@@ -36,6 +36,6 @@ fn an_empty_application_runs_at_once_and_rests_for_nothing() {
     assert!(cpu_ms < 20.0, "{cpu_ms} ms of processor in 2 s of rest");
     match rss_bytes {
         Some(bytes) => assert!(bytes < 30e6, "{bytes} bytes at rest"),
-        None => eprintln!("skipped: this system does not tell a program's memory in /proc/self/status"),
+        None => streams_tests::skipped("this system does not tell a program's memory in /proc/self/status"),
     }
 }

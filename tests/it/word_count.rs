@@ -136,7 +136,7 @@ fn output_that_nobody_reads_is_no_error() {
 #[test]
 fn a_full_disk_for_the_result_is_an_error() {
     if !Path::new("/dev/full").exists() {
-        eprintln!("skipped: there is no /dev/full");
+        streams_tests::skipped("there is no /dev/full");
         return;
     }
     let folder = TempDir::new().unwrap();

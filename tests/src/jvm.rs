@@ -41,7 +41,7 @@ impl Jvm {
             (is_there("java") && is_there("mvn")).then(|| Jvm { classpath: classpath() })
         });
         if jvm.is_none() {
-            println!("SKIPPED: this test asks Apache Kafka's own code, which needs `java` and `mvn` on the path");
+            crate::skipped("this test asks Apache Kafka's own code, which needs `java` and `mvn` on the path");
         }
         jvm.as_ref()
     }

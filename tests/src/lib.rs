@@ -6,6 +6,7 @@ pub mod jvm;
 use std::{
     collections::BTreeMap,
     env, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +35,11 @@ pub fn example(name: &str) -> PathBuf {
 fn target() -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");
     test.parent().and_then(Path::parent).expect("tests lie in target/debug/deps").to_path_buf()
+}
+
+/// Says that a test does not run here, and why. Past the test runner, which would keep what a passing test prints.
+pub fn skipped(reason: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: {reason}");
 }
 
 /// So many lines of a few frequent words and many rare ones.

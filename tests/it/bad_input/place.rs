@@ -42,7 +42,7 @@ fn a_folder_without_the_right_to_write_is_named() {
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
     if fs::write(locked.join("probe"), "").is_ok() {
-        println!("SKIPPED: this user may write everywhere");
+        streams_tests::skipped("this user may write everywhere");
         return;
     }
     for data in [locked.join("data"), locked.clone()] {
@@ -92,7 +92,7 @@ impl<'a> SmallDisk<'a> {
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
             return Some(SmallDisk(at));
         }
-        println!("SKIPPED: a small disk needs the right to mount");
+        streams_tests::skipped("a small disk needs the right to mount");
         None
     }
 
