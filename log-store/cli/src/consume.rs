@@ -6,7 +6,6 @@ use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use log_store::{
     Offset, RecordView, TopicName, TopicPartition,
-    batch::BatchHeader,
     client::{CommittedOffset, ConsumerConfig, FetchedBatch, Isolation, SharedClient},
     embedded::{inspect::PartitionReader, storage::Directory},
     records::{ConsumerRecord, RecordConsumer, RecordConsumerConfig},
@@ -234,18 +233,7 @@ fn open(args: &Args, directory: &Arc<dyn Directory>, id: TopicPartition) -> anyh
 /// The first record that is as late as `timestamp`, or the end.
 fn offset_at(directory: &Arc<dyn Directory>, id: &TopicPartition, timestamp: i64) -> anyhow::Result<Offset> {
     let mut reader = PartitionReader::new(Arc::clone(directory), id.clone(), Offset::ZERO, Isolation::ReadUncommitted)?;
-    while let Some(batch) = reader.next_batch()? {
-        // What is too early as a whole stays packed.
-        if BatchHeader::parse(&batch.bytes)?.max_timestamp < timestamp {
-            continue;
-        }
-        let mut cursor = batch.cursor();
-        while let Some(record) = cursor.advance()? {
-            if record.timestamp >= timestamp {
-                return Ok(record.offset);
-            }
-        }
-    }
+    reader.seek_to_time(timestamp)?;
     Ok(reader.position())
 }
 

@@ -142,6 +142,20 @@ impl RecordRef {
     }
 }
 
+/// Most bytes of a record that [`RecordReader::find`] looks at: a byte and three numbers, each as long as one can be.
+pub(crate) const HEAD_BYTES_MAX: usize = 31;
+
+/// What [`RecordReader::find`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The record at this offset.
+    At(Offset),
+    /// Nothing in what is at hand: it goes on at [`RecordReader::position`].
+    Further,
+    /// Nothing in the whole batch.
+    Nothing,
+}
+
 /// Steps through the (decompressed) records of one batch, without holding them.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordReader {
@@ -221,9 +235,68 @@ impl RecordReader {
         })
     }
 
+    /// Where the next record begins.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Steps over records by their heads, up to the first that `is_wanted` by its offset and timestamp. What records hold
+    /// is not looked at, and need not be at hand: `window` is the part of `payload_bytes` that begins at
+    /// [`RecordReader::position`], up to the end or at least [`HEAD_BYTES_MAX`] long.
+    ///
+    /// # Errors
+    ///
+    /// If a head is malformed.
+    pub(crate) fn find(
+        &mut self,
+        window: &[u8],
+        payload_bytes: usize,
+        is_wanted: impl Fn(Offset, i64) -> bool,
+    ) -> Result<Found, Malformed> {
+        let begin = self.position;
+        let has_end = begin + window.len() >= payload_bytes;
+        while self.remaining > 0 {
+            let at = self.position - begin;
+            if at + HEAD_BYTES_MAX > window.len() && !has_end {
+                return Ok(Found::Further);
+            }
+            let Some((offset, timestamp)) = self.next_head(Reader { bytes: window, at }, payload_bytes) else {
+                return self.end_at(payload_bytes).map(|()| Found::Nothing);
+            };
+            if is_wanted(offset, timestamp) {
+                return Ok(Found::At(offset));
+            }
+        }
+        self.end_at(payload_bytes).map(|()| Found::Nothing)
+    }
+
+    /// Offset and timestamp of the record whose head `reader` is at; `None` if it is malformed.
+    #[inline]
+    fn next_head(&mut self, mut reader: Reader<'_>, payload_bytes: usize) -> Option<(Offset, i64)> {
+        let before = reader.at;
+        let length = reader.take()?;
+        let head_bytes = reader.at - before;
+        let end = self.position.checked_add(head_bytes)?.checked_add(usize::try_from(length).ok()?)?;
+        let _attributes = reader.take_byte()?;
+        let timestamp_delta = reader.take()?;
+        let offset_delta = reader.take()?;
+        if end > payload_bytes || !(self.delta_min..=self.delta_max).contains(&offset_delta) {
+            return None;
+        }
+        self.position = end;
+        self.delta_min = offset_delta + 1;
+        self.remaining -= 1;
+        let timestamp = self.append_timestamp.unwrap_or(self.base_timestamp.wrapping_add(timestamp_delta));
+        Some((self.base_offset.plus(offset_delta as u64), timestamp))
+    }
+
     /// Whether the end that [`RecordReader::next`] came to is the end that the header tells of.
     pub(crate) fn end(&self, payload: &[u8]) -> Result<(), Malformed> {
-        let left_over = payload.len() - self.position;
+        self.end_at(payload.len())
+    }
+
+    fn end_at(&self, payload_bytes: usize) -> Result<(), Malformed> {
+        let left_over = payload_bytes - self.position;
         if self.remaining > 0 {
             return Err(Malformed::new(format!(
                 "record {} before the end, at byte {} of the records, is malformed",
@@ -309,6 +382,20 @@ mod tests {
         Ok(all)
     }
 
+    /// Looks for a record with no more than `window` bytes at hand at a time.
+    fn find(bytes: &[u8], window: usize, is_wanted: impl Fn(Offset, i64) -> bool) -> Result<Found, Malformed> {
+        let batch = RecordBatch::parse(bytes)?;
+        let payload = &batch.bytes[HEADER_BYTES..];
+        let mut reader = RecordReader::new(&batch.header);
+        loop {
+            let rest = &payload[reader.position()..];
+            match reader.find(&rest[..window.min(rest.len())], payload.len(), &is_wanted)? {
+                Found::Further => {}
+                found => return Ok(found),
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(records in records()) {
@@ -333,12 +420,26 @@ mod tests {
         }
 
         #[test]
+        fn heads_are_found_through_windows_of_any_size(records in records(), window in HEAD_BYTES_MAX..600) {
+            let bytes = encode(&records, Compression::None);
+            for (index, wanted) in records.iter().enumerate() {
+                let first = records.iter().position(|record| record.0 >= wanted.0).unwrap();
+                let found = find(&bytes, window, |_, timestamp| timestamp >= wanted.0).unwrap();
+                prop_assert_eq!(found, Found::At(Offset::new(first as u64)));
+                let found = find(&bytes, window, |offset, _| offset.value() >= index as u64).unwrap();
+                prop_assert_eq!(found, Found::At(Offset::new(index as u64)));
+            }
+            prop_assert_eq!(find(&bytes, window, |_, _| false).unwrap(), Found::Nothing);
+        }
+
+        #[test]
         fn any_byte_may_be_any_other(records in records(), at: prop::sample::Index, byte: u8) {
             for compression in Compression::ALL {
                 let mut bytes = encode(&records, compression);
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
                 let _ = decode(&bytes);
+                let _ = find(&bytes, HEAD_BYTES_MAX, |_, _| false);
             }
         }
 
@@ -350,6 +451,7 @@ mod tests {
             let length = (bytes.len() - 12) as u32;
             bytes[8..12].copy_from_slice(&length.to_be_bytes());
             let _ = decode(&bytes);
+            let _ = find(&bytes, HEAD_BYTES_MAX, |_, _| false);
         }
     }
 

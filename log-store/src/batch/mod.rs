@@ -31,8 +31,8 @@ mod rewrite;
 pub(crate) mod varint;
 
 pub use compression::{Compression, DECOMPRESSED_BYTES_MAX};
-pub(crate) use decode::RecordReader;
 pub use decode::{Batches, RecordBatch, RecordRef, Records, batches};
+pub(crate) use decode::{Found, HEAD_BYTES_MAX, RecordReader};
 pub use encode::{BatchBuilder, ProducerStamp};
 pub use header::{BatchHeader, HEADER_BYTES, TimestampType};
 pub use malformed::Malformed;

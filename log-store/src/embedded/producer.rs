@@ -3,7 +3,12 @@
 //! Outside a transaction, a batch that found no space on the disk stays, and the next call tries it again: nothing that
 //! was sent is lost in silence, and nothing comes twice. In a transaction a failed append leaves only the abort.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use bytes::BytesMut;
 
@@ -20,6 +25,8 @@ pub(crate) struct EmbeddedProducer {
     session: Session,
     targets: Vec<Target>,
     handles: HashMap<TopicPartition, PartitionHandle>,
+    /// The answer of a sync that took longer than a send may wait.
+    syncing: Option<mpsc::Receiver<Result<()>>>,
 }
 
 struct Target {
@@ -71,7 +78,7 @@ impl Limits {
 impl EmbeddedProducer {
     pub(crate) fn new(log: Arc<Inner>, config: ProducerConfig) -> Self {
         let session = Session::new(Arc::clone(&log), &config);
-        EmbeddedProducer { log, config, session, targets: Vec::new(), handles: HashMap::new() }
+        EmbeddedProducer { log, config, session, targets: Vec::new(), handles: HashMap::new(), syncing: None }
     }
 
     /// Appends what a target holds: first a batch that waits, then the open one.
@@ -80,10 +87,10 @@ impl EmbeddedProducer {
     }
 
     fn try_append(&mut self, index: usize) -> Result<()> {
-        let should_wait = self.append_waiting(index)?;
+        self.append_waiting(index)?;
         let target = &mut self.targets[index];
         if target.builder.is_empty() {
-            return if should_wait { self.log.sync() } else { Ok(()) };
+            return Ok(());
         }
         let is_transactional = self.session.is_inside();
         if is_transactional && !target.is_added {
@@ -99,17 +106,57 @@ impl EmbeddedProducer {
         target.sequence = advance(target.sequence, target.builder.count());
         target.waiting = Some(target.builder.finish(stamp, target.limits.compression));
         target.limits = Limits::new(&target.partition.config(), &self.config, target.partition.now_ms());
-        if self.append_waiting(index)? || should_wait { self.log.sync() } else { Ok(()) }
+        self.append_waiting(index)
     }
 
-    /// Appends the finished batch of a target, if there is one. True if so much is unsynced that a sync is due.
-    fn append_waiting(&mut self, index: usize) -> Result<bool> {
+    /// Appends the finished batch of a target, if there is one.
+    fn append_waiting(&mut self, index: usize) -> Result<()> {
         let target = &mut self.targets[index];
-        let Some(batch) = &mut target.waiting else { return Ok(false) };
+        let Some(batch) = &mut target.waiting else { return Ok(()) };
         let appended = target.partition.append_from(batch)?;
         target.waiting = None;
         target.acknowledged = Some(appended.next);
-        Ok(appended.should_wait)
+        Ok(())
+    }
+
+    /// Waits for a sync if there is much to sync, but no longer than a send may.
+    fn wait_for_sync(&mut self) -> Result<()> {
+        let shared = &self.log.shared;
+        if !shared.syncer.is_behind(&shared.config) {
+            return Ok(());
+        }
+        if !shared.has_threads {
+            return self.log.sync();
+        }
+        // The sync itself cannot be left, so another thread is in it. There is one at most.
+        let answer = match self.syncing.take() {
+            Some(answer) => answer,
+            None => {
+                let (tell, answer) = mpsc::sync_channel(1);
+                let log = Arc::clone(&self.log);
+                let spawned = thread::Builder::new().name("log-sync".to_owned()).spawn(move || {
+                    let synced = log.sync();
+                    // Whoever is told may close the log and expect that it is closed.
+                    drop(log);
+                    let _nobody_may_wait_any_more = tell.send(synced);
+                });
+                if spawned.is_err() {
+                    return self.log.sync();
+                }
+                answer
+            }
+        };
+        match answer.recv_timeout(self.config.block_max) {
+            Ok(synced) => synced,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.syncing = Some(answer);
+                let bytes_max = self.log.shared.config.unsynced_bytes_max;
+                let what = format!("a sync of the log's files; no more than about {bytes_max} bytes may wait for one");
+                let waited_ms = u64::try_from(self.config.block_max.as_millis()).unwrap_or(u64::MAX);
+                Err(Error::TimedOut { what, waited_ms })
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => self.log.sync(),
+        }
     }
 
     #[cold]
@@ -130,6 +177,7 @@ impl EmbeddedProducer {
     /// Appends the open batch, so that `record` fits into the next one.
     #[cold]
     fn make_room(&mut self, index: usize, record: &RecordView<'_>) -> Result<()> {
+        self.wait_for_sync().inspect_err(|_| self.session.fail())?;
         self.append(index)?;
         let target = &self.targets[index];
         let len = target.builder.len_bytes_with(record);
@@ -152,7 +200,18 @@ impl EmbeddedProducer {
     }
 
     fn append_all(&mut self) -> Result<()> {
-        (0..self.targets.len()).try_for_each(|target| self.append(target))
+        for index in 0..self.targets.len() {
+            let target = &self.targets[index];
+            if target.waiting.is_none() && target.builder.is_empty() {
+                continue;
+            }
+            let shared = &self.log.shared;
+            if shared.syncer.is_behind(&shared.config) {
+                self.log.sync()?;
+            }
+            self.append(index)?;
+        }
+        Ok(())
     }
 }
 

@@ -56,14 +56,18 @@ struct Round {
 }
 
 impl Syncer {
-    /// Notes that a partition has unsynced bytes; `newly` if it had none before. True if it is time to wait for a
-    /// sync, because too many bytes or files are unsynced.
-    pub(crate) fn note(&self, config: &LogConfig, partition: &Arc<Partition>, newly: bool, bytes: u64) -> bool {
+    /// Notes that a partition has unsynced bytes; `newly` if it had none before.
+    pub(crate) fn note(&self, partition: &Arc<Partition>, newly: bool, bytes: u64) {
         let mut state = self.state.lock();
         if newly {
             state.dirty.push(Arc::clone(partition));
         }
         state.dirty_bytes += bytes;
+    }
+
+    /// True if so many bytes or files are unsynced that a producer waits for a sync before it appends more.
+    pub(crate) fn is_behind(&self, config: &LogConfig) -> bool {
+        let state = self.state.lock();
         config.durability != Durability::Never
             && (state.dirty_bytes > config.unsynced_bytes_max || state.dirty.len() > config.open_files_max)
     }

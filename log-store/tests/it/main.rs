@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod adoption;
+mod back_pressure;
 mod cleaning;
 mod crash;
 mod disk;
@@ -12,5 +13,6 @@ mod kill;
 mod log;
 mod records;
 mod support;
+mod times;
 mod transaction_model;
 mod transactions;

@@ -49,8 +49,11 @@ enum Bench {
     Latency(latency::Options),
     /// Many stores and many keys: how much memory the process holds beside its budget
     Memory(memory::Options),
-    /// The log alone: append, fetch, durable appends, look-ups by time, compaction
+    /// The log alone: append, fetch, look-ups by time, durable appends, compaction, opening
     Log(log::Options),
+    /// Writes a log until it is killed; `log` starts and kills it
+    #[command(hide = true)]
+    LogWriter(log::open::Writer),
     /// Counts by key in windows of time, each told once when it closes
     Windows(operators::Options),
     /// Counts by key in sessions, each told once when it closes
@@ -157,6 +160,7 @@ fn main() -> ExitCode {
         Bench::Latency(options) => latency::run(&options),
         Bench::Memory(options) => memory::run(&options),
         Bench::Log(options) => log::run(&options),
+        Bench::LogWriter(options) => log::open::write(&options),
         Bench::Windows(options) => operators::run(Operator::Windows, &options),
         Bench::Sessions(options) => operators::run(Operator::Sessions, &options),
         Bench::StreamJoin(options) => operators::run(Operator::StreamJoin, &options),

@@ -11,6 +11,7 @@ use crate::{
     embedded::{
         log_checkpoints::{LOG_STARTS, read_offsets},
         producer_state::{Aborted, ProducerStates},
+        segment::{Index, OffsetEntry, TimeEntry},
         storage::Directory,
     },
 };
@@ -78,6 +79,48 @@ impl PartitionReader {
         self.next
     }
 
+    /// Goes on to the first record that is as late as `timestamp`, or to the end if there is none: through the indexes,
+    /// as far as they are written.
+    ///
+    /// # Errors
+    ///
+    /// As [`PartitionReader::next_batch`].
+    pub fn seek_to_time(&mut self, timestamp: i64) -> Result<()> {
+        self.next = self.next.max(self.offset_before_time(timestamp)?);
+        self.segment = None;
+        loop {
+            let start = self.next;
+            let Some(bytes) = self.next_bytes()? else { return Ok(()) };
+            let batch = FetchedBatch { partition: self.id.clone(), bytes, start, next: self.next, aborted: [].into() };
+            let mut cursor = batch.cursor();
+            while let Some(record) = cursor.advance()? {
+                if record.timestamp >= timestamp {
+                    self.next = record.offset;
+                    self.segment = None;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// An offset before which no record is as late as `timestamp`.
+    fn offset_before_time(&self, timestamp: i64) -> Result<Offset> {
+        let bases = self.bases()?;
+        for (number, &base) in bases.iter().enumerate() {
+            // After a power cut an index may have lost its end, which then reads as zeros.
+            let fits = |entry: &TimeEntry| entry.timestamp > 0 && entry.offset >= base;
+            let path = self.path(base, "timeindex");
+            let Some(times) = Index::open(&*self.directory, path, base, fits)? else { return Ok(base) };
+            let is_sealed = number + 1 < bases.len();
+            let is_earlier = times.last().is_some_and(|last| last.timestamp < timestamp);
+            if !(is_sealed && is_earlier) {
+                let floor = times.floor(&*self.directory, timestamp.saturating_sub(1))?;
+                return Ok(floor.map_or(base, |entry| entry.offset.next()));
+            }
+        }
+        Ok(self.next)
+    }
+
     /// The next batch; `None` where the log ends at the moment (or the first open transaction begins). Ask again later
     /// to follow it.
     ///
@@ -126,7 +169,7 @@ impl PartitionReader {
                 }
                 Ok(Some(found)) => {
                     let damage = found.damage.expect("the other case came before");
-                    Some(damage.at(self.directory.locate(&self.path(base)), position))
+                    Some(damage.at(self.directory.locate(&self.path(base, "log")), position))
                 }
                 Ok(None) => None,
                 Err(error @ Error::Corrupt { .. }) => Some(error),
@@ -173,8 +216,11 @@ impl PartitionReader {
     }
 
     fn open_at(&mut self, base: Offset) -> Result<bool> {
-        match SegmentReader::open(&*self.directory, &self.path(base)) {
-            Ok(reader) => {
+        match SegmentReader::open(&*self.directory, &self.path(base, "log")) {
+            Ok(mut reader) => {
+                if let Some(position) = self.position_before(base, &reader)? {
+                    reader.look_again(position)?;
+                }
                 self.segment = Some((base, reader));
                 Ok(true)
             }
@@ -182,6 +228,19 @@ impl PartitionReader {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Where a batch begins at or before the next offset, if the index knows one that is there.
+    fn position_before(&self, base: Offset, reader: &SegmentReader) -> Result<Option<u64>> {
+        if self.next <= base {
+            return Ok(None);
+        }
+        let path = self.path(base, "index");
+        let Some(offsets) = Index::open(&*self.directory, path, base, |_: &OffsetEntry| true)? else { return Ok(None) };
+        let Some(entry) = offsets.floor(&*self.directory, self.next.as_i64())? else { return Ok(None) };
+        let position = u64::from(entry.position);
+        let header = reader.header_at(position)?;
+        Ok(header.filter(|header| header.last_offset() == entry.offset).map(|_| position))
     }
 
     /// Base offsets of the segments that are there.
@@ -198,8 +257,8 @@ impl PartitionReader {
         Ok(logs.filter(|(_, extension)| *extension == "log").map(|(base, _)| base).collect())
     }
 
-    fn path(&self, base: Offset) -> String {
-        format!("{}/{:020}.log", self.id, base.value())
+    fn path(&self, base: Offset, extension: &str) -> String {
+        format!("{}/{:020}.{extension}", self.id, base.value())
     }
 }
 

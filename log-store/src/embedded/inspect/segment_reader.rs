@@ -101,6 +101,20 @@ impl SegmentReader {
         Ok(Some(FoundBatch { position, batch: RecordBatch { header, bytes }, damage }))
     }
 
+    /// The header at `position`, if one is there.
+    pub(crate) fn header_at(&self, position: u64) -> Result<Option<BatchHeader>> {
+        let mut bytes = [0; HEADER_BYTES];
+        if position.saturating_add(HEADER_BYTES as u64) > self.len {
+            return Ok(None);
+        }
+        match self.file.read_at(position, &mut bytes) {
+            Ok(()) => Ok(BatchHeader::parse(&bytes).ok()),
+            // Cut by its owner while it is read.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(Error::io("read", &self.path, error)),
+        }
+    }
+
     /// Goes back (or on) to `position`, where a batch begins, and sees what was written meanwhile.
     ///
     /// # Errors

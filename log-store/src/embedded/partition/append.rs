@@ -22,8 +22,6 @@ pub(crate) struct Appended {
     pub(crate) base: Offset,
     /// The offset after its last one.
     pub(crate) next: Offset,
-    /// True if so much is unsynced by now that the writer should wait for a sync.
-    pub(crate) should_wait: bool,
 }
 
 impl Partition {
@@ -46,7 +44,7 @@ impl Partition {
             let mut log = self.log()?;
             let headers = place(batches, &log, &config, &*self.shared.clock)?;
             if let Verdict::Duplicate { first, last } = self.check_producers(&log, batches, &headers)? {
-                return Ok(Appended { base: first, next: last.next(), should_wait: false });
+                return Ok(Appended { base: first, next: last.next() });
             }
             log.is_ended = false;
             self.note_open_files(&mut log);
@@ -61,8 +59,8 @@ impl Partition {
             log.tail.push(Chunk { base, next, bytes: compact(batches.split()) });
             let newly = !std::mem::replace(&mut log.is_dirty, true);
             // Under the lock: whoever sees this partition dirty must find it in the list of the next sync.
-            let should_wait = self.shared.syncer.note(&self.shared.config, self, newly, size as u64);
-            Appended { base, next, should_wait }
+            self.shared.syncer.note(self, newly, size as u64);
+            Appended { base, next }
         };
         self.shared.fresh.charge(self, size);
         self.notify();

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Log, Partition};
 use crate::{
     Error, Offset, Result,
-    batch::{BatchHeader, HEADER_BYTES, batches, header},
+    batch::{BatchHeader, HEADER_BYTES, header},
     client::{AbortedTransaction, FetchedBatch, Isolation},
     embedded::storage::SegmentFile,
 };
@@ -31,14 +31,43 @@ pub(crate) struct Fetched {
 }
 
 /// Where in a file to read, found under the lock and used after it.
-struct Place {
-    file: Arc<dyn SegmentFile>,
-    path: PathBuf,
-    from: u64,
-    to: u64,
+pub(super) struct Place {
+    pub(super) file: Arc<dyn SegmentFile>,
+    pub(super) path: PathBuf,
+    pub(super) from: u64,
+    pub(super) to: u64,
     /// The first offset that is not visible yet.
     end: Offset,
     log_end: Offset,
+}
+
+impl Place {
+    /// Whether the header of the batch at `at` can be right: the checksum does not cover all of it. `least` is the end of
+    /// the batch before.
+    pub(super) fn check(&self, header: &BatchHeader, at: u64, least: Offset) -> Result<()> {
+        if header.len_bytes as u64 > self.to - at {
+            let reason = format!("batch of {} bytes is longer than the rest of the file", header.len_bytes);
+            return Err(self.damaged(at, &reason));
+        }
+        // A wrong offset would make readers skip what follows.
+        if header.base_offset < least || header.next_offset() > self.log_end {
+            let reason = format!(
+                "batch has offsets {} to {}, expected between {least} and {}",
+                header.base_offset,
+                header.last_offset(),
+                self.log_end
+            );
+            return Err(self.damaged(at, &reason));
+        }
+        Ok(())
+    }
+
+    /// A batch that is not served; what follows it can be reached only by giving it up.
+    #[cold]
+    pub(super) fn damaged(&self, position: u64, reason: &str) -> Error {
+        let reason = format!("{reason} (without a copy, `logctl delete-records` gives the damaged records up)");
+        Error::Corrupt { file: self.path.clone(), position, reason }
+    }
 }
 
 enum Found {
@@ -93,33 +122,6 @@ impl Partition {
         }
     }
 
-    /// The first record that is as late as `timestamp`.
-    pub(crate) fn offset_for_time(self: &Arc<Self>, timestamp: i64) -> Result<Option<Offset>> {
-        let directory = &*self.shared.directory;
-        let mut from = None;
-        let end = {
-            let mut log = self.log()?;
-            let start = log.log_start;
-            for segment in &mut log.segments {
-                if let Some(offset) = segment.offset_before_time(directory, timestamp)? {
-                    from = Some(offset.max(start));
-                    break;
-                }
-            }
-            log.log_end
-        };
-        let Some(mut from) = from else { return Ok(None) };
-        while from < end
-            && let Some(fetched) = self.fetch(from, INDEX_GAP, Isolation::ReadUncommitted)?
-        {
-            if let Some(offset) = first_at_or_after(self, &fetched, from, timestamp)? {
-                return Ok(Some(offset));
-            }
-            from = fetched.next;
-        }
-        Ok(None)
-    }
-
     /// What a consumer gets of `fetched`.
     pub(crate) fn as_batch(&self, fetched: &Fetched, start: Offset) -> FetchedBatch {
         FetchedBatch {
@@ -132,8 +134,19 @@ impl Partition {
     }
 
     fn find(self: &Arc<Self>, log: &mut Log, offset: Offset, end: Offset) -> Result<Place> {
-        let directory = &*self.shared.directory;
         let number = Self::segment_of(log, offset).expect("an offset inside the log is in a segment");
+        self.find_in(log, number, offset, end)
+    }
+
+    /// Where in segment `number` to read for `offset`.
+    pub(super) fn find_in(
+        self: &Arc<Self>,
+        log: &mut Log,
+        number: usize,
+        offset: Offset,
+        end: Offset,
+    ) -> Result<Place> {
+        let directory = &*self.shared.directory;
         self.note_open_files(log);
         self.close_all_but(log, number);
         let segment = &mut log.segments[number];
@@ -178,27 +191,6 @@ impl Partition {
             _ => Ok(None),
         }
     }
-}
-
-/// Offset of the first record in `bytes`, from `from` on, that is as late as `timestamp`.
-fn first_at_or_after(partition: &Partition, fetched: &Fetched, from: Offset, timestamp: i64) -> Result<Option<Offset>> {
-    let mut position = 0;
-    // A batch whose greatest timestamp is too early is not decoded.
-    for batch in batches(&fetched.bytes) {
-        let batch = batch.map_err(|malformed| malformed.at(&*partition.directory_name, position as u64))?;
-        let end = position + batch.bytes.len();
-        if batch.header.max_timestamp >= timestamp {
-            let one = Fetched { bytes: fetched.bytes.slice(position..end), ..fetched.clone() };
-            let mut cursor = partition.as_batch(&one, from).cursor();
-            while let Some(record) = cursor.advance()? {
-                if record.timestamp >= timestamp {
-                    return Ok(Some(record.offset));
-                }
-            }
-        }
-        position = end;
-    }
-    Ok(None)
 }
 
 /// What a reader of committed records must know about these offsets.
@@ -258,22 +250,9 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
                 Ok(header) => header,
                 // What comes before the damage is served; who reads on is told.
                 Err(_) if next.is_some() => break,
-                Err(malformed) => return Err(damaged(place, at, &malformed.to_string())),
+                Err(malformed) => return Err(place.damaged(at, &malformed.to_string())),
             };
-            if header.len_bytes > left - position {
-                let reason = format!("batch of {} bytes is longer than the rest of the file", header.len_bytes);
-                return Err(damaged(place, at, &reason));
-            }
-            // The checksum does not cover the base offset; a wrong one would make readers skip what follows.
-            if header.base_offset < least || header.next_offset() > place.log_end {
-                let reason = format!(
-                    "batch has offsets {} to {}, expected between {least} and {}",
-                    header.base_offset,
-                    header.last_offset(),
-                    place.log_end
-                );
-                return Err(damaged(place, at, &reason));
-            }
+            place.check(&header, at, least)?;
             least = header.next_offset();
             if header.next_offset() <= from {
                 position += header.len_bytes;
@@ -294,7 +273,7 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
             match header::verify(batch) {
                 Ok(_) => {}
                 Err(_) if next.is_some() => break,
-                Err(malformed) => return Err(damaged(place, at, &malformed.to_string())),
+                Err(malformed) => return Err(place.damaged(at, &malformed.to_string())),
             }
             next = Some(header.next_offset());
             position += header.len_bytes;
@@ -308,17 +287,10 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
         }
         if start == 0 && buffer.len() >= needed.min(left) && needed <= wanted {
             let reason = format!("{left} bytes at the end are less than a batch");
-            return Err(damaged(place, begin, &reason));
+            return Err(place.damaged(begin, &reason));
         }
         // Not there yet: a large batch, or a long way from the index entry.
         begin += start as u64;
         wanted = needed.max(bytes_max.saturating_add(INDEX_GAP));
     }
-}
-
-/// A batch that is not served; what follows it can be reached only by giving it up.
-#[cold]
-fn damaged(place: &Place, position: u64, reason: &str) -> Error {
-    let reason = format!("{reason} (without a copy, `logctl delete-records` gives the damaged records up)");
-    Error::Corrupt { file: place.path.clone(), position, reason }
 }

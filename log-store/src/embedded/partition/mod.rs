@@ -11,6 +11,7 @@ mod append;
 mod checkpoint;
 mod clean;
 mod fetch;
+mod look_up;
 mod open;
 mod producers;
 mod roll;

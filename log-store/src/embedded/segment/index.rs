@@ -11,6 +11,12 @@ use crate::{
     embedded::storage::{Directory, OpenMode, SegmentFile},
 };
 
+/// Stored entries among which a search reads all.
+const BLOCK: u64 = 128;
+
+/// Most bytes of an entry.
+const ENTRY_BYTES_MAX: usize = 12;
+
 /// One entry. Keys rise strictly.
 pub(crate) trait IndexEntry: Copy {
     /// Bytes in the file.
@@ -104,7 +110,7 @@ impl<E: IndexEntry> Index<E> {
         }
         let (mut low, mut high) = (0, self.stored);
         let mut found = None;
-        while low < high {
+        while high - low > BLOCK {
             let middle = low + (high - low) / 2;
             let entry = self.read(directory, middle)?;
             if entry.key() <= key {
@@ -114,7 +120,15 @@ impl<E: IndexEntry> Index<E> {
                 high = middle;
             }
         }
-        Ok(found)
+        if low == high {
+            return Ok(found);
+        }
+        // A call of the system costs more than a few kilobytes do.
+        let mut bytes = [0; BLOCK as usize * ENTRY_BYTES_MAX];
+        let bytes = &mut bytes[..(high - low) as usize * E::SIZE];
+        self.read_bytes(directory, low, bytes)?;
+        let entries = bytes.chunks_exact(E::SIZE).map(|bytes| E::decode(self.base, bytes));
+        Ok(entries.take_while(|entry| entry.key() <= key).last().or(found))
     }
 
     /// Forgets entries from the end for as long as `goes` says so.
@@ -167,14 +181,51 @@ impl<E: IndexEntry> Index<E> {
     }
 
     fn read(&self, directory: &dyn Directory, number: u64) -> Result<E> {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; ENTRY_BYTES_MAX];
         let bytes = &mut bytes[..E::SIZE];
-        let read = self.file(directory).and_then(|file| file.read_at(number * E::SIZE as u64, bytes));
-        read.map_err(|error| self.failure("read", directory, error))?;
+        self.read_bytes(directory, number, bytes)?;
         Ok(E::decode(self.base, bytes))
+    }
+
+    /// Fills `bytes` with entries from `number` on.
+    fn read_bytes(&self, directory: &dyn Directory, number: u64, bytes: &mut [u8]) -> Result<()> {
+        let read = self.file(directory).and_then(|file| file.read_at(number * E::SIZE as u64, bytes));
+        read.map_err(|error| self.failure("read", directory, error))
     }
 
     fn failure(&self, operation: &'static str, directory: &dyn Directory, error: io::Error) -> Error {
         Error::io(operation, directory.locate(&self.path), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::TimeEntry, *};
+    use crate::embedded::storage::MemoryDirectory;
+
+    #[test]
+    fn the_last_entry_that_is_not_above_the_key_is_found_in_an_index_of_any_length() {
+        for (stored, fresh) in [(0, 0), (0, 3), (1, 0), (BLOCK, 0), (BLOCK + 1, 2), (10 * BLOCK + 3, 1), (1_000, 700)] {
+            let directory = MemoryDirectory::new();
+            let mut index = Index::new("times".to_owned(), Offset::ZERO);
+            let all = stored + fresh;
+            for number in 0..all {
+                index.push(TimeEntry { timestamp: 10 * number as i64, offset: Offset::new(number) });
+                if number + 1 == stored {
+                    index.store(&directory).unwrap();
+                }
+            }
+            assert_eq!(index.len(), all);
+            for number in 0..all {
+                for (key, expected) in [(0, Some(number)), (9, Some(number)), (-1, number.checked_sub(1))] {
+                    let found = index.floor(&directory, 10 * number as i64 + key).unwrap();
+                    assert_eq!(
+                        found.map(|entry| entry.offset.value()),
+                        expected,
+                        "{number} {key:+} of {stored}+{fresh}"
+                    );
+                }
+            }
+        }
     }
 }

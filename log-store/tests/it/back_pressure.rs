@@ -1,0 +1,221 @@
+//! A disk whose syncs take for ever: who sends is told in time, and nothing is lost or doubled.
+
+use std::{any::Any, io, path::PathBuf, sync::Arc, time::Duration};
+
+use log_store::{
+    Error, RecordView, Result,
+    client::{LogClient, Producer, ProducerConfig, SharedClient},
+    embedded::{
+        EmbeddedLog, LogConfig,
+        storage::{Directory, Entry, MemoryDirectory, OpenMode, SegmentFile},
+    },
+    records::{ProducerRecord, RecordProducer, RecordProducerConfig},
+};
+use parking_lot::{Condvar, Mutex};
+
+use crate::support::{create, partition, produce, read};
+
+/// Whether syncs may end.
+#[derive(Debug, Default)]
+struct Gate {
+    is_shut: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn shut(&self) {
+        *self.is_shut.lock() = true;
+    }
+
+    fn open(&self) {
+        *self.is_shut.lock() = false;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        self.opened.wait_while(&mut self.is_shut.lock(), |is_shut| *is_shut);
+    }
+}
+
+/// A disk whose syncs wait at the gate.
+#[derive(Debug)]
+struct SlowDisk {
+    disk: MemoryDirectory,
+    gate: Arc<Gate>,
+}
+
+struct SlowFile {
+    file: Arc<dyn SegmentFile>,
+    gate: Arc<Gate>,
+}
+
+impl Directory for SlowDisk {
+    fn locate(&self, path: &str) -> PathBuf {
+        self.disk.locate(path)
+    }
+
+    fn lock(&self) -> Result<Box<dyn Any + Send + Sync>> {
+        self.disk.lock()
+    }
+
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn SegmentFile>> {
+        Ok(Arc::new(SlowFile { file: self.disk.open(path, mode)?, gate: Arc::clone(&self.gate) }))
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
+        self.disk.list(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        self.disk.remove_dir(path)
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        self.gate.pass();
+        self.disk.sync_dir(path)
+    }
+}
+
+impl SegmentFile for SlowFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_at(&self, position: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(position, out)
+    }
+
+    fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(position, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.gate.pass();
+        self.file.sync()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+
+    fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.file.preallocate(len)
+    }
+}
+
+/// A log that lets 10,000 bytes wait for a sync.
+fn slow_log() -> (EmbeddedLog, Arc<Gate>) {
+    let gate = Arc::<Gate>::default();
+    let disk = SlowDisk { disk: MemoryDirectory::new(), gate: Arc::clone(&gate) };
+    let config = LogConfig { unsynced_bytes_max: 10_000, ..LogConfig::default() };
+    let log = EmbeddedLog::open_in(Arc::new(disk), config).unwrap();
+    create(&log, "t", 1, &[]);
+    // Reserves producer ids, durably.
+    produce(&log, &partition("t", 0), &["first"]).unwrap();
+    (log, gate)
+}
+
+fn impatient() -> ProducerConfig {
+    ProducerConfig { block_max: Duration::from_millis(20), batch_bytes: 1_000, ..ProducerConfig::default() }
+}
+
+/// A value of a hundred bytes.
+fn value(number: usize) -> String {
+    format!("{number:0100}")
+}
+
+/// The numbers below `count` are in the log, once and in order, and nothing else.
+fn check(log: &EmbeddedLog, count: usize) {
+    let expected: Vec<String> = std::iter::once("first".to_owned()).chain((0..count).map(value)).collect();
+    assert_eq!(read(log, &partition("t", 0)), expected);
+}
+
+/// Sends numbers from `first` on until one is refused. Returns the refused one and why.
+fn send_until_refused(producer: &mut dyn Producer, first: usize) -> (usize, Error) {
+    let handle = producer.open(&partition("t", 0)).unwrap();
+    for number in first..first + 1_000 {
+        if let Err(error) = producer.send(handle, RecordView::new(1, None, Some(value(number).as_bytes()))) {
+            return (number, error);
+        }
+    }
+    panic!("10,000 bytes and a batch or two are enough for a hundred records or so");
+}
+
+#[test]
+fn a_send_behind_a_sync_that_hangs_fails_in_time_and_nothing_is_lost() {
+    let (log, gate) = slow_log();
+    let mut producer = log.producer(&impatient()).unwrap();
+    gate.shut();
+    let mut sent = 0;
+    // Each time it is told, and the memory that it has does not grow beyond an open batch.
+    for _ in 0..3 {
+        let (refused, error) = send_until_refused(&mut *producer, sent);
+        assert!(matches!(error, Error::TimedOut { waited_ms: 20, .. }), "{error}");
+        assert!(error.to_string().contains("a sync of the log's files"), "{error}");
+        sent = refused;
+    }
+    assert!(sent < 300, "{sent} records of a hundred bytes are more than may wait, and be under way");
+    gate.open();
+    let handle = producer.open(&partition("t", 0)).unwrap();
+    let last = value(sent);
+    // The disk is well again, but whether it is so in time is not for this test to say.
+    while let Err(error) = producer.send(handle, RecordView::new(1, None, Some(last.as_bytes()))) {
+        assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    }
+    producer.flush().unwrap();
+    check(&log, sent + 1);
+}
+
+#[test]
+fn a_transaction_that_misses_a_send_can_only_be_aborted() {
+    let (log, gate) = slow_log();
+    let config = ProducerConfig { transactional_id: Some("x".to_owned()), ..impatient() };
+    let mut producer = log.producer(&config).unwrap();
+    producer.init_transactions().unwrap();
+    producer.begin().unwrap();
+    gate.shut();
+    let (_, error) = send_until_refused(&mut *producer, 0);
+    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    gate.open();
+    let refused = producer.commit().unwrap_err().to_string();
+    assert!(refused.contains("abort it"), "{refused}");
+    producer.abort().unwrap();
+    check(&log, 0);
+}
+
+#[test]
+fn a_producer_of_records_is_told_in_time_and_delivers_the_rest() {
+    let (log, gate) = slow_log();
+    let client: SharedClient = Arc::new(log.clone());
+    let config = RecordProducerConfig { producer: impatient(), buffer_bytes: 5_000, ..RecordProducerConfig::default() };
+    let producer = RecordProducer::new(&client, config).unwrap();
+    gate.shut();
+    let mut deliveries = Vec::new();
+    let error = loop {
+        let record = ProducerRecord::new(partition("t", 0).topic, value(deliveries.len()));
+        match producer.send(record) {
+            Ok(delivery) => deliveries.push(delivery),
+            Err(error) => break error,
+        }
+        assert!(deliveries.len() < 1_000, "5,000 bytes are enough for so many");
+    };
+    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    gate.open();
+    let sent = deliveries.len();
+    for delivery in deliveries {
+        delivery.wait().unwrap();
+    }
+    check(&log, sent);
+}
