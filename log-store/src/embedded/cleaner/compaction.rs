@@ -76,6 +76,7 @@ pub(crate) fn enter(
     decompressed: &mut Vec<u8>,
 ) -> Result<bool> {
     let header = &batch.header;
+    map.begin(header.base_offset);
     if header.is_control {
         tracker.end(header, batch.marker().map_err(unreadable)?);
     } else if !tracker.is_aborted(header) {
@@ -84,7 +85,7 @@ pub(crate) fn enter(
             let (offset, record) = record.map_err(unreadable)?;
             if let Some(key) = record.key
                 && offset >= start
-                && !map.put(key, offset)
+                && !map.put(key, offset, record.value.is_none())
             {
                 return Ok(false);
             }
@@ -170,6 +171,13 @@ impl<'a> BatchCleaner<'a> {
         if self.tracker.is_aborted(header) {
             return Ok(self.emptied(header));
         }
+        // What is part of a transaction was perhaps taken for aborted when the keys were read.
+        let is_noted = !header.is_transactional;
+        match self.map.count(header.base_offset..header.next_offset()).filter(|_| is_noted) {
+            Some(0) => return Ok(self.emptied(header)),
+            Some(last) if last == header.record_count && !self.map.has_tombstones() => return Ok(Kept::Whole),
+            _ => {}
+        }
         let tombstones_go = header.delete_horizon().is_some_and(|horizon| horizon <= self.rules.now_ms);
         let map = self.map;
         let has_tombstone = Cell::new(false);
@@ -177,7 +185,8 @@ impl<'a> BatchCleaner<'a> {
             let keep = if offset >= map.end() {
                 true
             } else {
-                key.is_some_and(|key| map.is_last(key, offset)) && !(is_tombstone && tombstones_go)
+                key.is_some_and(|key| if is_noted { map.is_last(key, offset) } else { map.is_last_by_key(key, offset) })
+                    && !(is_tombstone && tombstones_go)
             };
             has_tombstone.set(has_tombstone.get() || keep && is_tombstone);
             keep

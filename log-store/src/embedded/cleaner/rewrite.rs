@@ -64,8 +64,7 @@ pub(crate) fn compact(
 /// The last offset of each key in the dirty part, or in as much of it as there is room for.
 fn read_keys(partition: &Partition, due: Cleanable, limits: &mut Limits<'_>) -> Result<LastOffsets> {
     let range = due.first_dirty..due.first_uncleanable;
-    let expected = usize::try_from(range.end.offsets_since(range.start)).unwrap_or(usize::MAX);
-    let mut map = LastOffsets::new(range.start, expected, limits.keys_max);
+    let mut map = LastOffsets::new(range.start, limits.keys_max);
     let mut tracker = TransactionTracker::default();
     tracker.add_aborted(partition.aborted_in(&range)?);
     let mut decompressed = Vec::new();

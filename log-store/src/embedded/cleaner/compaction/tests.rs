@@ -114,7 +114,7 @@ impl TestLog {
 
     /// One pass over the batches before `upto`.
     fn compact(&mut self, upto: Offset, now_ms: i64, knows_producers: bool, keys_max: usize) -> Cleaned {
-        let mut map = LastOffsets::new(Offset::ZERO, 8, keys_max);
+        let mut map = LastOffsets::new(Offset::ZERO, keys_max);
         let mut tracker = TransactionTracker::default();
         tracker.add_aborted(self.aborted.iter().copied());
         let mut decompressed = Vec::new();
