@@ -137,6 +137,12 @@ impl Standbys {
         tasks.values_mut().flat_map(|standby| &mut standby.stores).try_for_each(|store| store.flush())
     }
 
+    /// As [`Self::flush`], and what is in the files survives a crash.
+    pub(crate) fn save(&self) -> Result<()> {
+        let mut tasks = self.tasks.lock();
+        tasks.values_mut().flat_map(|standby| &mut standby.stores).try_for_each(|store| store.save())
+    }
+
     /// Positions of a changelog behind its last record: markers and compacted records leave gaps.
     pub(crate) fn moved(&self, position_of: &mut dyn FnMut(&TopicPartition) -> Option<Offset>) {
         for copy in self.tasks.lock().values_mut().flat_map(|standby| &mut standby.copies) {

@@ -15,6 +15,7 @@ use super::{
     control::Control,
     metrics::Metric,
     standby::{Copy, Standby, standbys_of},
+    thread::SAVE_INTERVAL,
 };
 use crate::{Error, Result, state::StateStore, task::TaskId};
 
@@ -43,6 +44,7 @@ pub(crate) struct StandbyWork {
     /// Times of the last look at the group and of the last flush.
     looked: Option<Duration>,
     flushed: Duration,
+    saved: Duration,
 }
 
 impl StandbyThread {
@@ -86,8 +88,8 @@ impl StandbyWork {
             isolation: app.settings.isolation(),
             ..ConsumerConfig::default()
         })?;
-        let (app, admin, flushed) = (Arc::clone(app), app.client.admin()?, app.clock.monotonic());
-        Ok(StandbyWork { app, admin, consumer, reads: Vec::new(), looked: None, flushed })
+        let (app, admin, now) = (Arc::clone(app), app.client.admin()?, app.clock.monotonic());
+        Ok(StandbyWork { app, admin, consumer, reads: Vec::new(), looked: None, flushed: now, saved: now })
     }
 
     /// One poll, and what is due.
@@ -101,6 +103,10 @@ impl StandbyWork {
         if now >= self.flushed + FLUSH_INTERVAL {
             self.flushed = now;
             self.app.standbys.flush()?;
+        }
+        if now >= self.saved + SAVE_INTERVAL {
+            self.saved = now;
+            self.app.standbys.save()?;
         }
         Ok(())
     }

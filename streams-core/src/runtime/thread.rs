@@ -47,6 +47,9 @@ const BYTES_PER_TURN_MAX: usize = 4 << 20;
 /// Times in a row, without a commit in between, that a thread joins its group anew.
 const FENCED_MAX: u32 = 10;
 
+/// So often stores make what is committed durable, however little that is.
+pub(super) const SAVE_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Before a thread begins again: a log that does not answer must not be asked without a pause.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -71,6 +74,8 @@ pub(crate) struct StreamThread {
     standbys: u64,
     pace: Pace,
     purge: Purge,
+    /// When the stores were saved last.
+    saved: Duration,
     /// Failures in a row, and when the first of them was.
     failing: Option<(u32, Duration)>,
     dropped_records: u64,
@@ -90,6 +95,7 @@ impl StreamThread {
         let pace = Pace::new(settings.commit_interval, app.clock.monotonic());
         let repartition_topics = app.blueprint().repartition_topics().iter().cloned().collect();
         let purge = Purge::new(app.client.admin()?, repartition_topics, settings.purge_interval, app.clock.monotonic());
+        let saved = app.clock.monotonic();
         Ok(StreamThread {
             app,
             index,
@@ -106,6 +112,7 @@ impl StreamThread {
             standbys: 0,
             pace,
             purge,
+            saved,
             failing: None,
             dropped_records: 0,
             cause: None,
@@ -187,7 +194,18 @@ impl StreamThread {
             self.committer.flush_outputs()?;
             self.pace.flushed(self.app.clock.monotonic());
         }
-        self.commit_if_due()
+        self.commit_if_due()?;
+        self.save_if_due()
+    }
+
+    /// Also where nothing happens any more: what happened last must not be in the changelog alone.
+    fn save_if_due(&mut self) -> Result<()> {
+        let now = self.app.clock.monotonic();
+        if self.committer.has_work() || now < self.saved + SAVE_INTERVAL {
+            return Ok(());
+        }
+        self.saved = now;
+        self.running.values_mut().flat_map(StreamTask::stores).try_for_each(|store| store.save())
     }
 
     /// Answers what other threads ask about stores.

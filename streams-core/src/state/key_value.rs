@@ -414,6 +414,10 @@ impl<K: 'static, V: Clone + Send + 'static> StateStore for KeyValueStore<K, V> {
         self.rows.flush()
     }
 
+    fn save(&mut self) -> Result<()> {
+        self.rows.save()
+    }
+
     fn close(&mut self) -> Result<()> {
         self.rows.close()
     }

@@ -144,6 +144,16 @@ pub trait StateStore: Any + Send {
     /// If the files cannot be written.
     fn flush(&mut self) -> Result<()>;
 
+    /// Takes what is committed to the files so that it survives a crash. Called every few minutes: the changelog need not
+    /// tell of a deletion for longer than its topic's `delete.retention.ms`, so that the files must not be older.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be written.
+    fn save(&mut self) -> Result<()> {
+        self.flush()
+    }
+
     /// Lets other threads read what each commit leaves, without asking this one: what the answer is, only the kind of
     /// store knows. `None`: its task has to be asked. Nothing is uncommitted when this is called.
     ///
@@ -306,6 +316,10 @@ macro_rules! forward_to_rows {
 
             fn flush(&mut self) -> Result<()> {
                 self.$field.rows.flush()
+            }
+
+            fn save(&mut self) -> Result<()> {
+                self.$field.rows.save()
             }
 
             fn close(&mut self) -> Result<()> {

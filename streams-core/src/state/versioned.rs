@@ -567,6 +567,10 @@ impl<K: 'static, V: Clone + Send + 'static> StateStore for VersionedKeyValueStor
         self.rows.flush()
     }
 
+    fn save(&mut self) -> Result<()> {
+        self.rows.save()
+    }
+
     fn close(&mut self) -> Result<()> {
         self.rows.close()
     }

@@ -106,6 +106,10 @@ impl StateStore for CountStore {
         self.disk.0.lock().insert(self.task, image);
         Ok(())
     }
+    fn save(&mut self) -> Result<()> {
+        self.journal.write(format!("save {}", self.task));
+        self.flush()
+    }
     fn close(&mut self) -> Result<()> {
         self.journal.write(format!("close {}", self.task));
         if self.dirty.is_empty() { self.flush() } else { Ok(()) }

@@ -202,6 +202,33 @@ fn fault_23_a_wall_clock_that_jumps_stops_nothing() {
 }
 
 #[test]
+fn where_little_happens_stores_are_saved_from_time_to_time() {
+    let world = World::new(1);
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+    let config = world.config(crate::ProcessingGuarantee::ExactlyOnceV2).build().unwrap();
+    let client = Arc::clone(&world.client);
+    let streams = super::super::Streams::with_clock(world.topology(), config, client, Arc::clone(&clock) as _).unwrap();
+    streams.start().unwrap();
+    streams.wait_for(State::Running, WAIT).unwrap();
+    let is_saved = || world.journal.take().iter().any(|call| call == "save 0_0");
+    world.say(&["a"]);
+    let began = Instant::now();
+    while world.last_counts("counts").is_empty() {
+        assert!(began.elapsed() < WAIT, "{:?}", world.journal.take());
+        clock.advance(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!is_saved(), "it is too early");
+    let began = Instant::now();
+    while !is_saved() {
+        assert!(began.elapsed() < WAIT);
+        clock.advance(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(streams.close(WAIT));
+}
+
+#[test]
 fn a_missing_source_topic_is_named() {
     let world = World::new(1);
     let mut topology = crate::topology::Topology::new();

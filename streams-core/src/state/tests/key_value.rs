@@ -259,6 +259,21 @@ fn a_crash_replays_what_the_files_do_not_have() {
 }
 
 #[test]
+fn what_is_saved_survives_a_crash_without_its_changelog() {
+    let mut stage = Stage::new(builder(true));
+    stage.store().put(&name(1), 1).unwrap();
+    stage.store().put(&name(2), 2).unwrap();
+    stage.commit();
+    stage.restart();
+    stage.store().delete(&name(1)).unwrap();
+    stage.commit();
+    stage.store().save().unwrap();
+    stage.crash();
+    assert_eq!(stage.replayed, 0);
+    assert_eq!(stage.store().all().unwrap().count(), 1);
+}
+
+#[test]
 fn a_store_that_was_never_written_has_no_files() {
     let mut stage = Stage::new(builder(true));
     assert_eq!(stage.store().get(&name(1)).unwrap(), None);

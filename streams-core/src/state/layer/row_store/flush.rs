@@ -42,6 +42,12 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         Ok(())
     }
 
+    /// As [`Self::flush`], and what it writes survives a crash.
+    pub(crate) fn save(&mut self) -> Result<()> {
+        self.flush()?;
+        self.parts.backend.make_durable()
+    }
+
     fn flush_committed(&mut self) -> Result<()> {
         self.apply_restored(false)?;
         let position = self.committed_end;
