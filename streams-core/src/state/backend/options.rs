@@ -32,6 +32,12 @@ const OPEN_FILES_MAX: i32 = 128;
 /// A write buffer's size. The process-wide write buffer manager flushes earlier when all of them together are too big.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 
+/// A filter of ten bits for each row, if rows take a hundred bytes of the write buffer. It is allocated with the first row.
+const MEMTABLE_BLOOM_RATIO: f64 = 0.0125;
+
+/// Write buffers grow in such pieces: with a hundred stores the default, a megabyte each, would be most of the budget.
+const ARENA_BLOCK_BYTES: usize = 64 << 10;
+
 /// First byte of rows that belong to a group: all windows of a key within a segment of time, all versions of a key.
 ///
 /// `kind | segment (8) | length of the key (4) | key | which row of the group`
@@ -85,7 +91,8 @@ pub(super) fn store_options(store: &str, budget: &MemoryBudget, setter: Option<&
     options.set_compaction_style(DBCompactionStyle::Universal);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(3);
-    options.set_memtable_prefix_bloom_ratio(0.1);
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+    options.set_arena_block_size(ARENA_BLOCK_BYTES);
     options.set_memtable_whole_key_filtering(true);
     options.set_prefix_extractor(SliceTransform::create("kafka-streams.group", group_prefix, Some(is_group_row)));
     if let Some(setter) = setter {

@@ -6,6 +6,9 @@ const DELETED: u32 = u32::MAX;
 /// So many rows are fetched into the processor's cache at a time.
 const AHEAD: usize = 16;
 
+/// So much memory, for bytes and for places each, a buffer keeps while it is not used.
+const KEPT_BYTES: usize = 256 << 10;
+
 /// Where one row lies.
 #[derive(Clone, Copy)]
 struct Place {
@@ -128,6 +131,13 @@ impl RowBuffer {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.places.clear();
+    }
+
+    /// Empties the buffer, keeping no more than a little of its memory: there is one for each store.
+    pub(crate) fn clear_and_shrink(&mut self) {
+        self.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.places.shrink_to(KEPT_BYTES / size_of::<Place>());
     }
 }
 

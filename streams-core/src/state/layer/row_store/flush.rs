@@ -89,7 +89,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         }
         self.cache.grew(grown);
         self.order = None;
-        rows.clear();
+        rows.clear_and_shrink();
         self.restoring = rows;
         self.writes.unflushed = unflushed;
         self.writes.unflushed.clear();
