@@ -36,7 +36,8 @@ pub struct TopicConfig {
     pub compression: Option<Compression>,
     /// `delete.retention.ms`: how long compaction keeps a tombstone. Default: 24 hours.
     pub delete_retention: Duration,
-    /// `file.delete.delay.ms`: how long a deleted segment's files stay. Default: 60 s.
+    /// `file.delete.delay.ms`. Default: 60 s. Kept and shown, without effect: files of deleted segments go at once, and
+    /// who reads one still holds it open.
     pub file_delete_delay: Duration,
     /// `index.interval.bytes`: bytes of batches between two index entries. Default: 4,096.
     pub index_interval_bytes: u32,
@@ -64,7 +65,7 @@ pub struct TopicConfig {
     pub segment_bytes: u32,
     /// `segment.index.bytes`: largest index file. Default: 10 MiB.
     pub segment_index_bytes: u32,
-    /// `segment.jitter.ms`: taken off `segment.ms` at random. Default: 0.
+    /// `segment.jitter.ms`. Default: 0. Kept and shown, without effect: one process has no herd to scatter.
     pub segment_jitter: Duration,
     /// `segment.ms`: a segment is sealed at this age. Default: 7 days.
     pub segment_age: Duration,
@@ -76,7 +77,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// how tests and small disks see retention and compaction work.)
 const SEGMENT_BYTES_MIN: i64 = 1024;
 
-/// Settings that Kafka knows and that mean nothing without replicas: kept and shown, without effect.
+/// Settings that Kafka knows: kept and shown, without effect. Most mean nothing without replicas; when to sync
+/// (`flush.messages`, `flush.ms`) is decided for the whole log, by its durability.
 const WITHOUT_EFFECT: [&str; 7] = [
     "flush.messages",
     "flush.ms",

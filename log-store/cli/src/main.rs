@@ -38,7 +38,7 @@ Examples:
 /// Look inside an embedded log, and change it from the outside.
 ///
 /// A log is a directory in Apache Kafka's format. One process at a time has it open: most commands need it to
-/// themselves and say who holds it otherwise; `verify` and `dump` read beside it.
+/// themselves and say who holds it otherwise; those that only look read beside it.
 #[derive(Parser)]
 #[command(name = "logctl", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {

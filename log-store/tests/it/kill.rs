@@ -2,7 +2,7 @@
 //!
 //! Each transaction moves money between the partitions, so what a reader of committed records finds of it adds up to
 //! zero, or it finds nothing of it. A reader follows the files all the time, beside the writers and over all their
-//! deaths; every other time the log is also opened between two lives, and read as its users read it.
+//! deaths; every fourth time the log is also opened between two lives, and read as its users read it.
 //!
 //! `KILLS=5000 cargo test -p log-store kill` runs longer than the usual [`KILLS`]; `KILL_SEED` replays the moments (as
 //! far as a process can be replayed).
