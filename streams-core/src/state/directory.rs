@@ -4,23 +4,20 @@
 //! owner at a time. Directories of tasks that moved elsewhere are removed after a delay, never while somebody owns them.
 
 use std::{
+    any::Any,
     collections::HashSet,
-    fs::{self, File},
-    io::{self, Read, Seek, Write},
+    fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use log_store::embedded::storage::{Directory, FileDirectory};
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
 
 use super::{MemoryBudget, RocksDbConfigSetter, SimulatedDisk, StoreContext, backend::disk::TaskFiles};
 use crate::{Error, Result, task::TaskId};
-
-/// The lock file of an application's directory. It is never deleted: a lock on a deleted file protects nothing.
-const LOCK: &str = ".lock";
 
 /// The directory of global stores.
 const GLOBAL: &str = "global";
@@ -62,7 +59,7 @@ pub struct StateDirectory {
     root: PathBuf,
     settings: StateSettings,
     /// Locked for as long as it is open.
-    _lock: HeldLock,
+    _lock: Box<dyn Any + Send + Sync>,
     /// Task directories in use.
     owned: Mutex<HashSet<String>>,
 }
@@ -229,37 +226,17 @@ fn unusable(path: &Path, error: &io::Error) -> Error {
     ))
 }
 
-/// A lock that is held until this is dropped.
-struct HeldLock(File);
-
-impl Drop for HeldLock {
-    fn drop(&mut self) {
-        // Closing the file is not enough: a process that is being started may have a copy of it for a moment.
-        let _ = flock(&self.0, FlockOperation::Unlock);
-    }
-}
-
-fn lock(root: &Path) -> Result<HeldLock> {
-    let path = root.join(LOCK);
-    let opened = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-    let mut file = opened.map_err(|error| unusable(&path, &error))?;
-    if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if error != rustix::io::Errno::WOULDBLOCK {
-            return Err(unusable(&path, &error.into()));
-        }
-        let mut holder = String::new();
-        // Only for the message: an unreadable holder is an unknown one.
-        let _ = file.read_to_string(&mut holder);
-        let holder = if holder.is_empty() { "unknown" } else { holder.trim() };
-        return Err(Error::IllegalState(format!(
-            "state directory {} is in use by another instance (process {holder}); stop it, or give this one another \
-             state.dir",
+/// Keeps other instances out, as a log is kept, for as long as what it returns lives.
+fn lock(root: &Path) -> Result<Box<dyn Any + Send + Sync>> {
+    let locked = FileDirectory::new(root).and_then(|directory| directory.lock());
+    locked.map_err(|error| match error {
+        log_store::Error::Locked { holder, .. } => Error::IllegalState(format!(
+            "state directory {} is in use by another instance ({holder}); stop it, or give this one another state.dir",
             root.display()
-        )));
-    }
-    let noted = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    noted.map_err(|error| unusable(&path, &error))?;
-    Ok(HeldLock(file))
+        )),
+        log_store::Error::Io { path, source, .. } => unusable(&path, &source),
+        error => error.into(),
+    })
 }
 
 #[cfg(test)]
