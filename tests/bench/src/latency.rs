@@ -18,7 +18,7 @@ use streams_core::runtime::Metric;
 use streams_dsl::prelude::*;
 
 use crate::{
-    Common, Guarantee,
+    Common, Setup,
     application::{Bench, Writer, close, start},
     crash::mix,
     number, print,
@@ -55,9 +55,8 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct Report {
     bench: &'static str,
-    guarantee: Guarantee,
-    threads: usize,
-    partitions: u32,
+    #[serde(flatten)]
+    setup: Setup,
     commit_ms: Option<u64>,
     rate: u64,
     records: u64,
@@ -117,9 +116,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         common.json,
         &Report {
             bench: "latency",
-            guarantee: common.guarantee,
-            threads: common.threads,
-            partitions: common.partitions(),
+            setup: common.setup(),
             commit_ms: common.commit_ms,
             rate: *rate,
             records: latencies.len() as u64,

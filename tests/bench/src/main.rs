@@ -120,7 +120,19 @@ impl From<Guarantee> for ProcessingGuarantee {
     }
 }
 
+/// What every run on stream threads was told: the beginning of its report.
+#[derive(Serialize)]
+struct Setup {
+    guarantee: Guarantee,
+    threads: usize,
+    partitions: u32,
+}
+
 impl Common {
+    fn setup(&self) -> Setup {
+        Setup { guarantee: self.guarantee, threads: self.threads, partitions: self.partitions() }
+    }
+
     fn partitions(&self) -> u32 {
         self.partitions.unwrap_or(u32::try_from(self.threads).unwrap_or(u32::MAX))
     }

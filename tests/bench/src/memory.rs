@@ -12,7 +12,7 @@ use streams_core::{
 use streams_dsl::prelude::*;
 
 use crate::{
-    Common, Guarantee,
+    Common, Setup,
     application::{Bench, close, start, wait_until_done},
     number, print,
     usage::{Figures, Started, reset_peak, rss_bytes},
@@ -41,9 +41,8 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct Report {
     bench: &'static str,
-    guarantee: Guarantee,
-    threads: usize,
-    partitions: u32,
+    #[serde(flatten)]
+    setup: Setup,
     stores: u64,
     keys: u64,
     budget_bytes: usize,
@@ -85,9 +84,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         common.json,
         &Report {
             bench: "memory",
-            guarantee: common.guarantee,
-            threads: common.threads,
-            partitions: common.partitions(),
+            setup: common.setup(),
             stores: *stores,
             keys: *keys,
             budget_bytes,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use streams_dsl::prelude::*;
 
 use crate::{
-    Common, Guarantee,
+    Common, Setup,
     application::{Bench, Writer, close, start, wait_until_done},
     number, print,
     rival::{self, Comparison, Expect, Work},
@@ -56,9 +56,8 @@ pub(crate) enum Operator {
 #[derive(Serialize)]
 struct Report {
     bench: &'static str,
-    guarantee: Guarantee,
-    threads: usize,
-    partitions: u32,
+    #[serde(flatten)]
+    setup: Setup,
     records: u64,
     results: u64,
     #[serde(flatten)]
@@ -94,9 +93,7 @@ pub(crate) fn run(operator: Operator, options: &Options) -> anyhow::Result<()> {
         common.json,
         &Report {
             bench: operator.name(),
-            guarantee: common.guarantee,
-            threads: common.threads,
-            partitions: common.partitions(),
+            setup: common.setup(),
             records: *records,
             results,
             figures: usage.figures(*records),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use streams_dsl::prelude::*;
 
 use crate::{
-    Common, Guarantee,
+    Common, Setup,
     application::{Bench, close, start, wait_until_done},
     number, print,
     rival::{self, Comparison, Expect, Work},
@@ -37,9 +37,8 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct Report {
     bench: &'static str,
-    guarantee: Guarantee,
-    threads: usize,
-    partitions: u32,
+    #[serde(flatten)]
+    setup: Setup,
     records: u64,
     ready_ms: f64,
     #[serde(flatten)]
@@ -91,9 +90,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         common.json,
         &Report {
             bench: "stateless",
-            guarantee: common.guarantee,
-            threads: common.threads,
-            partitions: common.partitions(),
+            setup: common.setup(),
             records: *records,
             ready_ms: ready.as_secs_f64() * 1e3,
             figures: usage.figures(*records),

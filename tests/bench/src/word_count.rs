@@ -8,7 +8,7 @@ use serde::Serialize;
 use streams_dsl::prelude::*;
 
 use crate::{
-    Common, Guarantee,
+    Common, Setup,
     application::{Bench, close, start, wait_until_done},
     number, print,
     rival::{self, Comparison, Expect, Work},
@@ -37,9 +37,8 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct Report {
     bench: &'static str,
-    guarantee: Guarantee,
-    threads: usize,
-    partitions: u32,
+    #[serde(flatten)]
+    setup: Setup,
     words: u64,
     lines: u64,
     distinct: u64,
@@ -91,9 +90,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         common.json,
         &Report {
             bench: "word-count",
-            guarantee: common.guarantee,
-            threads: common.threads,
-            partitions: common.partitions(),
+            setup: common.setup(),
             words: *words,
             lines,
             distinct,

@@ -22,7 +22,7 @@ use self::{
     text::Text,
 };
 use crate::{
-    Common, Guarantee,
+    Common, Guarantee, Setup,
     application::{Bench, READY_WAIT, close, folder, start, wait_until_done},
     number, print,
 };
@@ -74,9 +74,8 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct Report {
     bench: &'static str,
-    guarantee: Guarantee,
-    threads: usize,
-    partitions: u32,
+    #[serde(flatten)]
+    setup: Setup,
     keys: u64,
     rounds: u64,
     /// Of the rounds, those that were killed before the application ran.
@@ -143,9 +142,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         common.json,
         &Report {
             bench: "crash",
-            guarantee: common.guarantee,
-            threads: common.threads,
-            partitions: common.partitions(),
+            setup: common.setup(),
             keys: text.keys,
             rounds: options.rounds,
             killed_before_running: told.killed_before_running,
