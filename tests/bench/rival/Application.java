@@ -17,7 +17,8 @@ import org.apache.kafka.streams.processor.StateRestoreListener;
 
 /**
  * One topology of {@link Topologies}, run once. Says {@code begin NANOS} where the measurement begins and
- * {@code end NANOS RESTORED} where it ends, and closes when its standard input does.
+ * {@code end NANOS RESTORED} where it ends, and closes when its standard input does. The one that is killed says
+ * {@code running RESTORED}.
  */
 final class Application {
     /** How often it is asked whether all is committed: the error of the measured time. */
@@ -36,10 +37,10 @@ final class Application {
             config.put(pair[0], pair[1]);
         }
         var application = new Application(args[0], List.of(args[1].split(",")), config);
-        if (args[0].equals("restore")) {
-            application.measureRestore();
-        } else {
-            application.measureThroughput();
+        switch (args[0]) {
+            case "restore" -> application.measureRestore();
+            case "crash" -> application.runUntilKilled();
+            default -> application.measureThroughput();
         }
     }
 
@@ -66,6 +67,15 @@ final class Application {
         restored.set(0);
         System.out.println("begin " + System.nanoTime());
         end(running());
+    }
+
+    /** Or, if its standard input ends before that, until all is committed. */
+    private void runUntilKilled() throws Exception {
+        KafkaStreams streams = running();
+        System.out.println("running " + restored.get());
+        while (System.in.read() >= 0) { }
+        awaitCommitted();
+        close(streams);
     }
 
     private void end(KafkaStreams streams) throws Exception {

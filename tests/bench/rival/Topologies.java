@@ -1,13 +1,16 @@
+import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.Arrays;
 import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.JoinWindows;
+import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.kstream.SessionWindows;
@@ -15,12 +18,16 @@ import org.apache.kafka.streams.kstream.StreamJoined;
 import org.apache.kafka.streams.kstream.Suppressed;
 import org.apache.kafka.streams.kstream.Suppressed.BufferConfig;
 import org.apache.kafka.streams.kstream.TimeWindows;
+import org.apache.kafka.streams.state.WindowStore;
 
 /** The twins of the topologies in tests/bench/src, operator for operator, as a user of Kafka Streams writes them. */
 final class Topologies {
     private static final Serde<Long> LONG = Serdes.Long();
     private static final Serde<String> STRING = Serdes.String();
     private static final Serde<byte[]> BYTES = Serdes.ByteArray();
+
+    /** What makes numbers again of the words that tests/bench/src/crash/text.rs makes of them. */
+    private static final long UNSCRAMBLE = 0xf1de83e19937733dL;
 
     static Topology named(String name) {
         StreamsBuilder builder = new StreamsBuilder();
@@ -32,6 +39,7 @@ final class Topologies {
             case "word-count" -> wordCount(builder);
             case "stateless" -> stateless(builder);
             case "restore" -> lastValues(builder);
+            case "crash" -> countsAndTotals(builder);
             default -> throw new IllegalArgumentException("no topology " + name);
         }
         return builder.build();
@@ -107,5 +115,39 @@ final class Topologies {
             .reduce((old, fresh) -> fresh, Materialized.as("values"))
             .toStream()
             .to("out", Produced.with(BYTES, BYTES));
+    }
+
+    private static void countsAndTotals(StreamsBuilder builder) {
+        KStream<byte[], String> words = builder.stream("lines", Consumed.with(BYTES, STRING))
+            .flatMapValues(line -> Arrays.asList(line.split(" ")));
+        words.groupBy((key, word) -> word, Grouped.with(STRING, STRING))
+            .count(Materialized.as("counts"))
+            .toStream()
+            .to("counted", Produced.with(STRING, LONG));
+        words.map((key, word) -> {
+                long number = Long.parseUnsignedLong(word, 16) * UNSCRAMBLE - 1;
+                return KeyValue.pair(number % 64, number % 1_000);
+            })
+            .groupByKey(Grouped.with(LONG, LONG))
+            .windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofSeconds(1), Duration.ofHours(24)))
+            .aggregate(
+                () -> new Totals(0, 0),
+                (key, value, totals) -> new Totals(totals.count() + 1, totals.sum() + value),
+                Materialized.<Long, Totals, WindowStore<Bytes, byte[]>>as("totals").withValueSerde(Totals.SERDE))
+            .toStream()
+            .map((window, totals) -> KeyValue.pair(window.window().start() + " " + window.key(), totals))
+            .to("totalled", Produced.with(STRING, Totals.SERDE));
+    }
+
+    private record Totals(long count, long sum) {
+        static final Serde<Totals> SERDE = Serdes.serdeFrom(
+            (topic, totals) -> totals == null
+                ? null
+                : ByteBuffer.allocate(16).putLong(totals.count()).putLong(totals.sum()).array(),
+            (topic, bytes) -> {
+                if (bytes == null) return null;
+                ByteBuffer buffer = ByteBuffer.wrap(bytes);
+                return new Totals(buffer.getLong(), buffer.getLong());
+            });
     }
 }

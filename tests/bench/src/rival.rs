@@ -108,7 +108,7 @@ pub(crate) fn run(bench: &Bench, common: &Common, work: &Work<'_>, ours: &Usage)
 }
 
 /// A broker, and our Java programs.
-struct Rival {
+pub(crate) struct Rival {
     /// Ends before the folder goes.
     broker: Broker,
     classpath: String,
@@ -125,7 +125,7 @@ struct Measured {
 }
 
 impl Rival {
-    fn start(common: &Common) -> anyhow::Result<Self> {
+    pub(crate) fn start(common: &Common) -> anyhow::Result<Self> {
         let jvm = Jvm::find().context("the rival needs `java` (a JDK, 17 or later) and `mvn` on the path")?;
         let folder = match &common.data {
             Some(data) => TempDir::new_in(data)?,
@@ -159,7 +159,7 @@ impl Rival {
         command
     }
 
-    fn create(&self, topic: &str, partitions: u32, settings: &[&str]) -> anyhow::Result<()> {
+    pub(crate) fn create(&self, topic: &str, partitions: u32, settings: &[&str]) -> anyhow::Result<()> {
         let ended = self.topics("create", topic, partitions).args(settings).status()?;
         ensure!(ended.success(), "the broker did not create {topic}");
         Ok(())
@@ -167,19 +167,16 @@ impl Rival {
 
     /// Copies a topic of ours to the broker.
     fn load(&self, bench: &Bench, topic: &str) -> anyhow::Result<()> {
-        let mut program = Piped::start(&mut self.topics("load", topic, bench.partitions()))?;
-        let mut to = BufWriter::new(program.input.take().context("the standard input of a child")?);
-        bench.records(topic, |partition, record| {
-            to.write_all(&[1])?;
-            to.write_all(&partition.to_be_bytes())?;
-            to.write_all(&record.timestamp.to_be_bytes())?;
-            write_bytes(&mut to, record.key)?;
-            write_bytes(&mut to, record.value)
-        })?;
-        to.write_all(&[0])?;
-        to.flush()?;
-        drop(to);
-        program.end()
+        let mut feed = self.feed(topic, bench.partitions())?;
+        bench.records(topic, |partition, record| feed.send(partition, record))?;
+        feed.end()
+    }
+
+    /// Where to write the records of a topic.
+    pub(crate) fn feed(&self, topic: &str, partitions: u32) -> anyhow::Result<Feed> {
+        let mut program = Piped::start(&mut self.topics("load", topic, partitions))?;
+        let to = BufWriter::new(program.input.take().context("the standard input of a child")?);
+        Ok(Feed { program, to })
     }
 
     /// Copies its results to our log.
@@ -201,8 +198,41 @@ impl Rival {
     }
 
     fn measure(&self, common: &Common, work: &Work<'_>) -> anyhow::Result<Measured> {
+        let mut program = self.application(common, work.topology, work.inputs, &[])?;
+        let processes = [Process(program.child.id()), Process(self.broker.id())];
+
+        let [began] = program.said("begin")?;
+        let before = processes.map(Process::used);
+        processes.iter().for_each(|process| process.reset_peak());
+        let [ended, restored] = program.said("end")?;
+        let after = processes.map(Process::used);
+        program.end()?;
+
+        let cpu_seconds = [0, 1].map(|at| after[at].cpu_seconds - before[at].cpu_seconds);
+        Ok(Measured {
+            usage: Usage {
+                seconds: (ended - began) as f64 / 1e9,
+                cpu_seconds: cpu_seconds.iter().sum(),
+                bytes_written: after.iter().map(|used| used.bytes_written).sum::<u64>()
+                    - before.iter().map(|used| used.bytes_written).sum::<u64>(),
+                peak_rss_bytes: after.iter().map(|used| used.peak_rss_bytes).sum(),
+            },
+            broker_cpu_seconds: cpu_seconds[1],
+            broker_peak_rss_bytes: after[1].peak_rss_bytes,
+            restored,
+        })
+    }
+
+    /// Starts the application with a topology of `rival/Topologies.java`; all starts have one folder for their state.
+    pub(crate) fn application(
+        &self,
+        common: &Common,
+        topology: &str,
+        inputs: &[&str],
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Piped> {
         let mut command = self.java("Application");
-        command.args([work.topology, &work.inputs.join(",")]);
+        command.args([topology, &inputs.join(",")]);
         let state = self.folder.path().join("state");
         let mut set = |name: &str, value: &str| {
             command.arg(format!("{name}={value}"));
@@ -225,35 +255,45 @@ impl Rival {
         if let Some(bytes) = common.cache {
             set("statestore.cache.max.bytes", &bytes.to_string());
         }
-        let mut program = Piped::start(&mut command)?;
-        let processes = [Process(program.child.id()), Process(self.broker.id())];
+        for (name, value) in settings {
+            set(name, value);
+        }
+        Piped::start(&mut command)
+    }
+}
 
-        let [began] = program.said("begin")?;
-        let before = processes.map(Process::used);
-        processes.iter().for_each(|process| process.reset_peak());
-        let [ended, restored] = program.said("end")?;
-        let after = processes.map(Process::used);
-        drop(program.input.take());
-        program.end()?;
+/// Records on their way to a topic of the broker.
+pub(crate) struct Feed {
+    program: Piped,
+    to: BufWriter<ChildStdin>,
+}
 
-        let cpu_seconds = [0, 1].map(|at| after[at].cpu_seconds - before[at].cpu_seconds);
-        Ok(Measured {
-            usage: Usage {
-                seconds: (ended - began) as f64 / 1e9,
-                cpu_seconds: cpu_seconds.iter().sum(),
-                bytes_written: after.iter().map(|used| used.bytes_written).sum::<u64>()
-                    - before.iter().map(|used| used.bytes_written).sum::<u64>(),
-                peak_rss_bytes: after.iter().map(|used| used.peak_rss_bytes).sum(),
-            },
-            broker_cpu_seconds: cpu_seconds[1],
-            broker_peak_rss_bytes: after[1].peak_rss_bytes,
-            restored,
-        })
+impl Feed {
+    pub(crate) fn send(&mut self, partition: u32, record: RecordView<'_>) -> anyhow::Result<()> {
+        let to = &mut self.to;
+        to.write_all(&[1])?;
+        to.write_all(&partition.to_be_bytes())?;
+        to.write_all(&record.timestamp.to_be_bytes())?;
+        write_bytes(to, record.key)?;
+        write_bytes(to, record.value)
+    }
+
+    /// Hands what was sent to the program that feeds.
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        Ok(self.to.flush()?)
+    }
+
+    /// Returns when the broker has all of it.
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        self.to.write_all(&[0])?;
+        self.to.flush()?;
+        drop(self.to);
+        self.program.end()
     }
 }
 
 /// A program of ours in Java that is told and tells something.
-struct Piped {
+pub(crate) struct Piped {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -268,7 +308,7 @@ impl Piped {
     }
 
     /// Waits for the line that begins with `word`; the numbers behind it.
-    fn said<const N: usize>(&mut self, word: &str) -> anyhow::Result<[u64; N]> {
+    pub(crate) fn said<const N: usize>(&mut self, word: &str) -> anyhow::Result<[u64; N]> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         let mut words = line.split_whitespace();
@@ -277,7 +317,9 @@ impl Piped {
         numbers.try_into().map_err(|_| anyhow!("the rival's application said {line:?}"))
     }
 
-    fn end(mut self) -> anyhow::Result<()> {
+    /// Has it end in order: its standard input ends, and it is waited for.
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        drop(self.input.take());
         let status = self.child.wait()?;
         ensure!(status.success(), "a program of the rival ended with {status}");
         Ok(())
@@ -285,7 +327,7 @@ impl Piped {
 }
 
 impl Drop for Piped {
-    /// A program that was not waited for is of no use to anyone.
+    /// `kill -9`: a program that was not waited for is of no use to anyone.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -2,16 +2,16 @@
 
 mod check;
 mod program;
+mod rival;
 mod rounds;
 mod text;
 
 use std::{
-    fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{bail, ensure};
 use serde::Serialize;
 
 pub(crate) use self::text::mix;
@@ -52,9 +52,17 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
 
-    /// JSON lines of the same work by Kafka Streams, with `seconds_to_running` each; prints the ratio of the medians
-    #[arg(long, value_name = "FILE")]
-    rival_file: Option<PathBuf>,
+    /// Kills and starts Kafka Streams in the same way afterwards, and prints the ratio of the medians; needs `java` and `mvn`
+    #[arg(long)]
+    rival: bool,
+
+    /// Kills of Kafka Streams; each is a kill of ours, too
+    #[arg(long, default_value = "3", value_parser = number, value_name = "N")]
+    rival_rounds: u64,
+
+    /// Milliseconds under load before these kills: long enough that RocksDB has written files, as it has in service
+    #[arg(long, default_value_t = 15_000, value_name = "MS")]
+    rival_up_ms: u64,
 
     /// Is the program that is killed, in this folder
     #[arg(long, hide = true, value_name = "DIR")]
@@ -86,17 +94,43 @@ struct Report {
     duplicated: u64,
     diverged: u64,
     stores_wiped: u64,
-    /// From process start to RUNNING, after a kill.
+    #[serde(flatten)]
+    restarts: Restarts,
+    #[serde(flatten)]
+    comparison: Option<Comparison>,
+    seconds: f64,
+}
+
+/// Starts after kills that came when the program had run for `rival_up_ms`.
+#[derive(Serialize)]
+struct Comparison {
+    after_long_runs: Restarts,
+    rival: Restarts,
+    /// How many times as long the rival takes from process start to RUNNING.
+    ratio: f64,
+}
+
+/// Figures of starts that came after a kill.
+#[derive(Serialize)]
+struct Restarts {
+    /// From process start to RUNNING.
     median_ms_to_running: f64,
     max_ms_to_running: f64,
     /// Records that a start restored from changelogs.
     median_restored: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rival_median_ms_to_running: Option<f64>,
-    /// How many times as long the rival takes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ratio: Option<f64>,
-    seconds: f64,
+}
+
+impl Restarts {
+    /// Of each start, how long it took and what it restored.
+    fn new(to_running: &mut [Duration], restored: &mut [u64]) -> Self {
+        let median_ms_to_running = median(to_running).map_or(f64::NAN, millis);
+        Restarts {
+            median_ms_to_running,
+            // The median has sorted them.
+            max_ms_to_running: to_running.last().copied().map_or(f64::NAN, millis),
+            median_restored: median(restored).unwrap_or(0),
+        }
+    }
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -109,7 +143,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let text = Text { keys: options.keys.max(1), began_ms: options.began_ms };
         return program::run(options, child, text);
     }
-    let rival = options.rival_file.as_deref().map(rival_median).transpose()?;
     let text = Text { keys: options.keys.max(1), began_ms };
     let folder = folder(&common)?;
     let path = folder.path();
@@ -123,6 +156,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for round in 0..options.rounds {
         kill_once(options, path, text, round, &mut told)?;
     }
+    let long = options.rival.then(|| kill_after_long_runs(options, path, text, &mut told)).transpose()?;
 
     let bench = Bench::at(path, &common)?;
     let expected = Expected::new(text, &ends(&bench)?)?;
@@ -136,8 +170,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     wrong.results(&bench, &expected)?;
     let stores_wiped = told.wiped + Wrong::set_aside(path)?;
 
-    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let median_ms_to_running = median(&mut told.to_running).map_or(f64::NAN, millis);
+    drop(bench);
+    let comparison = match long {
+        None => None,
+        Some(after_long_runs) => {
+            let rival = rival::run(options, &common, text)?;
+            let ratio = rival.median_ms_to_running / after_long_runs.median_ms_to_running;
+            Some(Comparison { after_long_runs, rival, ratio })
+        }
+    };
     print(
         common.json,
         &Report {
@@ -151,11 +192,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             duplicated: wrong.duplicated,
             diverged: wrong.diverged,
             stores_wiped,
-            median_ms_to_running,
-            max_ms_to_running: told.to_running.last().copied().map_or(f64::NAN, millis),
-            median_restored: median(&mut told.restored).unwrap_or(0),
-            rival_median_ms_to_running: rival,
-            ratio: rival.map(|rival| rival / median_ms_to_running),
+            restarts: Restarts::new(&mut told.to_running, &mut told.restored),
+            comparison,
             seconds: began.elapsed().as_secs_f64(),
         },
     )?;
@@ -169,13 +207,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// One start and its kill: mostly under load, sometimes before it runs.
-fn kill_once(
-    options: &Options,
-    folder: &std::path::Path,
-    text: Text,
-    round: u64,
-    told: &mut Told,
-) -> anyhow::Result<()> {
+fn kill_once(options: &Options, folder: &Path, text: Text, round: u64, told: &mut Told) -> anyhow::Result<()> {
     let random = mix(options.seed.wrapping_mul(1_000_003).wrapping_add(round));
     let mut program = Program::start(options, folder, text, false)?;
     let is_running = if round % EARLY_KILL == EARLY_KILL - 1 {
@@ -195,21 +227,30 @@ fn kill_once(
     Ok(())
 }
 
+/// As the rival is killed; their starts are kept apart.
+fn kill_after_long_runs(options: &Options, folder: &Path, text: Text, told: &mut Told) -> anyhow::Result<Restarts> {
+    ensure!(options.rival_rounds > 0, "--rival-rounds must be at least 1");
+    let before = (std::mem::take(&mut told.to_running), std::mem::take(&mut told.restored));
+    for round in 0..=options.rival_rounds {
+        let mut program = Program::start(options, folder, text, false)?;
+        program.listen(told, Instant::now() + READY_WAIT, true)?;
+        if round < options.rival_rounds {
+            program.listen(told, Instant::now() + Duration::from_millis(options.rival_up_ms), false)?;
+        }
+        program.kill(told)?;
+    }
+    // The first start came after a short run.
+    let long = Restarts::new(&mut told.to_running[1..], &mut told.restored[1..]);
+    (told.to_running, told.restored) = before;
+    Ok(long)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
 /// The middle one; sorts them.
 fn median<T: Copy + Ord>(values: &mut [T]) -> Option<T> {
     values.sort_unstable();
     values.get(values.len() / 2).copied()
-}
-
-/// The median of `seconds_to_running` in lines of JSON, in milliseconds.
-fn rival_median(file: &std::path::Path) -> anyhow::Result<f64> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut found = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let line: serde_json::Value = serde_json::from_str(line)?;
-        found.extend(line.get("seconds_to_running").and_then(serde_json::Value::as_f64));
-    }
-    found.sort_unstable_by(f64::total_cmp);
-    let median = found.get(found.len() / 2);
-    Ok(median.with_context(|| format!("no line of {} has seconds_to_running", file.display()))? * 1e3)
 }

@@ -29,7 +29,7 @@ pub(crate) const COUNTED: &str = "counted";
 pub(crate) const TOTALLED: &str = "totalled";
 
 /// Time between two flushes of lines.
-const TICK: Duration = Duration::from_millis(5);
+pub(crate) const TICK: Duration = Duration::from_millis(5);
 
 /// No window closes while the benchmark runs, and no line comes too late.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
