@@ -196,7 +196,7 @@ impl RecordReader {
 
     /// The next record of `payload`, which must be the same at each call; `None` at its end or where it is malformed:
     /// [`RecordReader::end`] knows which.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self, payload: &[u8]) -> Option<RecordRef> {
         if self.remaining == 0 {
             return None;

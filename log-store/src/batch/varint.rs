@@ -98,12 +98,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes one number; `None` if it is cut off or longer than 64 bits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self) -> Option<i64> {
         self.take_zigzag().map(unzigzag)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_zigzag(&mut self) -> Option<u64> {
         // Nearly every number in a batch has one or two bytes.
         let first = u64::from(*self.bytes.get(self.at)?);
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a length and that many bytes, given by their place; `None` if malformed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_span(&mut self) -> Option<Span> {
         let zigzag = self.take_zigzag()?;
         let length = zigzag >> 1;

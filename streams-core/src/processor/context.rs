@@ -54,7 +54,7 @@ impl<'a, KOut, VOut> ProcessorContext<'a, KOut, VOut> {
     /// # Errors
     ///
     /// What a child answered, unless the processing exception handler chose to go on.
-    #[inline]
+    #[inline(always)]
     pub fn forward(&mut self, record: Record<KOut, VOut>) -> ProcessResult
     where
         KOut: Clone + 'static,

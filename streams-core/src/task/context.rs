@@ -280,14 +280,21 @@ impl TaskContext {
 
     /// What became of a send: a record that the log refuses goes to the production exception handler, anything else
     /// stops the task.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check_sent(&mut self, result: Result<(), Error>, route: Route) -> ProcessResult {
         match result {
             Ok(()) => Ok(()),
-            Err(Error::Log(log_store::Error::Invalid(reason)) | Error::Production { reason, .. }) => {
+            Err(error) => self.on_refused(error, route),
+        }
+    }
+
+    #[cold]
+    fn on_refused(&mut self, error: Error, route: Route) -> ProcessResult {
+        match error {
+            Error::Log(log_store::Error::Invalid(reason)) | Error::Production { reason, .. } => {
                 self.on_production_error(route, reason)
             }
-            Err(error) => Err(error.into()),
+            error => Err(error.into()),
         }
     }
 

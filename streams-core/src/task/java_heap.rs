@@ -21,6 +21,7 @@ impl<T> JavaHeap<T> {
     }
 
     /// Adds an item: sifts up while the parent is strictly greater.
+    #[inline]
     pub(crate) fn offer(&mut self, time: i64, item: T) {
         self.items.push((time, item));
         let mut at = self.items.len() - 1;
@@ -36,9 +37,10 @@ impl<T> JavaHeap<T> {
 
     /// Takes the smallest: the last item moves to the root and sifts down, to the right only if that child is strictly
     /// smaller than the left one.
+    #[inline]
     pub(crate) fn poll(&mut self) -> Option<(i64, T)> {
-        if self.items.is_empty() {
-            return None;
+        if self.items.len() < 2 {
+            return self.items.pop();
         }
         let smallest = self.items.swap_remove(0);
         let len = self.items.len();

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// So many records are looked at ahead, and their keys told to the stores.
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 
 /// The record at the head of a queue; its typed form waits in the queue's source.
 #[derive(Clone, Debug)]

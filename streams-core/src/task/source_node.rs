@@ -62,29 +62,35 @@ impl<K: Clone + Send + 'static, V: Clone + Send + 'static> ErasedSource for Sour
         partition_time: i64,
         wall_clock_time: i64,
     ) -> Result<(i64, Headers), DecodeError> {
-        let key = self.key.deserialize(record.key).map_err(|error| DecodeError::Key(error.0))?;
-        let value = self.value.deserialize(record.value).map_err(|error| DecodeError::Value(error.0))?;
-        let timestamp = self
-            .extractor
-            .extract(&Extractable {
-                key: &key,
-                value: &value,
-                timestamp: record.timestamp,
-                partition_time,
-                wall_clock_time,
-            })
-            .map_err(DecodeError::Timestamp)?;
-        let headers = record.headers.to_headers();
-        self.head = Some(Record { key, value, timestamp, headers: headers.clone() });
-        Ok((timestamp, headers))
+        let key = match self.key.deserialize(record.key) {
+            Ok(key) => key,
+            Err(error) => return Err(DecodeError::Key(error.0)),
+        };
+        let value = match self.value.deserialize(record.value) {
+            Ok(value) => value,
+            Err(error) => return Err(DecodeError::Value(error.0)),
+        };
+        let head =
+            self.head.insert(Record { key, value, timestamp: record.timestamp, headers: record.headers.to_headers() });
+        let extractable = Extractable {
+            key: &head.key,
+            value: &head.value,
+            timestamp: record.timestamp,
+            partition_time,
+            wall_clock_time,
+        };
+        match self.extractor.extract(&extractable) {
+            Ok(timestamp) => {
+                head.timestamp = timestamp;
+                Ok((timestamp, head.headers.clone()))
+            }
+            Err(reason) => Err(DecodeError::Timestamp(reason)),
+        }
     }
 
     #[inline]
     fn forward(&mut self, nodes: &mut [NodeCell], source: u32, task: &mut TaskContext) -> ProcessResult {
-        match self.head.take() {
-            Some(record) => at_node(nodes, source, task, |_, mut at| at.forward(record)),
-            None => Ok(()),
-        }
+        at_node(nodes, source, task, |_, mut at| at.forward_from(&mut self.head))
     }
 }
 

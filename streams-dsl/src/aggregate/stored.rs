@@ -98,7 +98,8 @@ where
             return Ok(());
         }
         let (fold, sends_old_values) = (&self.fold, self.kept.sends_old_values());
-        let computed = self.kept.compute(ctx, &key, |row| {
+        let mut told = None;
+        self.kept.compute(ctx, &key, &mut told, |row| {
             let (base, timestamp) = match row {
                 Some(row) => (Some(row.value.clone()), timestamp.max(row.timestamp)),
                 None => (fold.start(), timestamp),
@@ -108,7 +109,7 @@ where
             let new = not_null(fold.fold(&key, value, base));
             Computed { new, old, timestamp }
         })?;
-        match computed {
+        match told {
             Some((change, timestamp, written)) => {
                 self.kept.forward(ctx, Record { key, value: change, timestamp, headers }, written)
             }

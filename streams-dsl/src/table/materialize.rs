@@ -232,31 +232,35 @@ impl<K: Data, V: Data> Kept<K, V> {
         self.forward(ctx, record, written)
     }
 
-    /// Writes what `next` makes of the value of `key`, with one lookup where the store allows it. Answers what goes
+    /// Writes what `next` makes of the value of `key`, with one lookup where the store allows it. Leaves in `told` what goes
     /// downstream, if anything does before the next commit.
     #[inline]
     pub(crate) fn compute(
         &self,
         ctx: &mut ProcessorContext<'_, K, Change<V>>,
         key: &K,
+        told: &mut Option<(Change<V>, i64, Written)>,
         next: impl FnOnce(Option<&ValueAndTimestamp<V>>) -> Computed<V>,
-    ) -> ProcessResult<Option<(Change<V>, i64, Written)>> {
+    ) -> ProcessResult {
         let (store, is_caching) = self.opened.expect("found when the processor was initialised");
         // Without anybody to tell, the value moves into the store instead of being copied.
         let is_told = !is_caching && ctx.has_children();
         match store {
-            TableStore::Timestamped(store) => Ok(ctx.store(store).compute(key, |row| {
+            TableStore::Timestamped(store) => ctx.store(store).compute(key, |row| {
                 let Computed { new, old, timestamp } = next(row);
-                let told = is_told.then(|| (Change::new(new.clone(), old), timestamp, Written::Latest));
-                (new.map(|value| ValueAndTimestamp::new(value, timestamp)), told)
-            })?),
+                if is_told {
+                    *told = Some((Change::new(new.clone(), old), timestamp, Written::Latest));
+                }
+                (new.map(|value| ValueAndTimestamp::new(value, timestamp)), ())
+            })?,
             TableStore::Versioned(_) => {
                 let Computed { new, old, timestamp } = next(store.get(ctx, key)?.as_ref());
-                let told = is_told.then(|| Change::new(new.clone(), old));
+                let change = is_told.then(|| Change::new(new.clone(), old));
                 let written = store.put(ctx, key, new, timestamp, &Headers::new())?;
-                Ok(told.map(|change| (change, timestamp, written)))
+                *told = change.map(|change| (change, timestamp, written));
             }
         }
+        Ok(())
     }
 
     /// Passes on what was `written` already, unless the cache does so later.

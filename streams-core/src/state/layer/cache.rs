@@ -10,8 +10,8 @@ use super::{Group, KeyBytes};
 /// Slots are allocated in pieces of this many, so that growing never copies what is there.
 const PIECE: usize = 1024;
 
-/// What the index takes for each slot: a number and a control byte, at an average load of two thirds.
-const INDEX_BYTES: usize = 8;
+/// What the index takes for each slot: an entry and a control byte, at an average load of two thirds.
+const INDEX_BYTES: usize = (size_of::<Entry>() + 1) * 3 / 2;
 
 /// Stands for a key that is expected and has no slot.
 const NO_SLOT: u32 = u32::MAX;
@@ -27,9 +27,16 @@ struct Slot<G> {
     group: G,
 }
 
+/// A slot in the index. The hash is here too, so that a look-up waits for one place in memory before it knows the slot.
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u32,
+    number: u32,
+}
+
 /// All groups of a store that are in memory.
 pub(crate) struct Cache<G> {
-    index: HashTable<u32>,
+    index: HashTable<Entry>,
     pieces: Vec<Vec<Slot<G>>>,
     free: Vec<u32>,
     hasher: RandomState,
@@ -62,13 +69,16 @@ impl<G: Group> Cache<G> {
 
     /// Looks up the keys that are likely asked for next, in this order: looked at together, the waits for memory overlap.
     pub(crate) fn expect(&mut self, keys: &mut dyn Iterator<Item = &[u8]>) {
-        self.expected.clear();
-        for key in keys {
-            let hash = self.hash(key);
-            let found = self.index.find(spread(hash), |number| self.slot(*number).hash == hash);
-            self.expected.push(found.copied().unwrap_or(NO_SLOT));
+        let mut expected = std::mem::take(&mut self.expected);
+        expected.clear();
+        // The hashes first, then their slots in the same place: the less is done between two waits, the more they overlap.
+        expected.extend(keys.map(|key| self.hash(key)));
+        for hash in &mut expected {
+            let found = self.index.find(spread(*hash), |entry| entry.hash == *hash);
+            *hash = found.map_or(NO_SLOT, |entry| entry.number);
         }
-        self.expected.reverse();
+        expected.reverse();
+        self.expected = expected;
     }
 
     /// Slots of the keys that are expected next.
@@ -113,11 +123,9 @@ impl<G: Group> Cache<G> {
     /// The slot of `key`.
     #[inline]
     pub(crate) fn find(&mut self, hash: u32, key: &[u8]) -> Option<u32> {
-        let found = self.index.find(spread(hash), |number| {
-            let slot = self.slot(*number);
-            slot.hash == hash && slot.key.as_slice() == key
-        });
-        let number = *found?;
+        let found =
+            self.index.find(spread(hash), |entry| entry.hash == hash && self.slot(entry.number).key.as_slice() == key);
+        let number = found?.number;
         self.slot_mut(number).is_recent = true;
         Some(number)
     }
@@ -147,10 +155,7 @@ impl<G: Group> Cache<G> {
             u32::try_from((self.pieces.len() - 1) * PIECE + self.pieces[self.pieces.len() - 1].len() - 1)
                 .expect("fewer than 2^32 groups")
         };
-        let (index, pieces) = (&mut self.index, &self.pieces);
-        index.insert_unique(spread(hash), number, |other| {
-            spread(pieces[*other as usize / PIECE][*other as usize % PIECE].hash)
-        });
+        self.index.insert_unique(spread(hash), Entry { hash, number }, |other| spread(other.hash));
         number
     }
 
@@ -231,7 +236,7 @@ impl<G: Group> Cache<G> {
     /// Drops a group.
     pub(crate) fn remove(&mut self, number: u32) {
         let hash = self.slot(number).hash;
-        if let Ok(found) = self.index.find_entry(spread(hash), |other| *other == number) {
+        if let Ok(found) = self.index.find_entry(spread(hash), |other| other.number == number) {
             let _ = found.remove();
         }
         let slot = self.slot_mut(number);

@@ -13,6 +13,8 @@ pub(crate) struct Dirty<S> {
     pub(crate) sub: S,
     /// Place in the list of what is held back, or [`NONE`].
     held: u32,
+    /// Number of the last write that was held back: here, so that a row that is written again is one place in memory.
+    last_write: u32,
     /// False for a row that changes in the backend only.
     pub(crate) is_logged: bool,
     /// Time of the record that made the last write.
@@ -29,8 +31,6 @@ pub(crate) struct HeldBack<V> {
     pub(crate) headers: Headers,
     /// The first of these writes is also the first since the last commit.
     pub(crate) is_first: bool,
-    /// Number of the last of these writes.
-    last_write: u32,
 }
 
 /// The three lists. Every row in `held` is in `dirty`, because a commit flushes first.
@@ -51,6 +51,8 @@ pub(crate) struct Writes<S, V> {
     /// Writes to `held`, and whether one of them was to a row that was in it.
     held_writes: u32,
     is_held_rewritten: bool,
+    /// Something in `held` may have headers.
+    has_held_headers: bool,
     /// Time and headers of the record that is being processed.
     timestamp: i64,
     headers: Headers,
@@ -71,6 +73,7 @@ impl<S: Copy, V: Clone> Writes<S, V> {
             held_bytes: 0,
             held_writes: 0,
             is_held_rewritten: false,
+            has_held_headers: false,
             timestamp: log_store::NO_TIMESTAMP,
             headers: Headers::new(),
             of_deletions: logs_headers.then(HashMap::new),
@@ -92,7 +95,7 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         let is_first = row.dirty == NONE;
         if is_first {
             row.dirty = u32::try_from(self.dirty.len()).expect("fewer than 2^32 uncommitted rows");
-            self.dirty.push(Dirty { slot, sub, held: NONE, is_logged: true, timestamp });
+            self.dirty.push(Dirty { slot, sub, held: NONE, last_write: 0, is_logged: true, timestamp });
             self.dirty_bytes += bytes + size_of::<Dirty<S>>();
         } else {
             let dirty = &mut self.dirty[row.dirty as usize];
@@ -147,19 +150,18 @@ impl<S: Copy, V: Clone> Writes<S, V> {
 
     fn hold_back(&mut self, row: &Row<V>, bytes: usize, is_first: bool) {
         let entry = &mut self.dirty[row.dirty as usize];
-        let last_write = self.held_writes;
+        entry.last_write = self.held_writes;
         self.held_writes += 1;
+        self.has_held_headers |= !self.headers.is_empty();
         if entry.held == NONE {
             entry.held = u32::try_from(self.held.len()).expect("fewer than 2^32 held-back rows");
             let (dirty, old, headers) = (row.dirty, row.value.clone(), self.headers.clone());
-            self.held.push(HeldBack { dirty, old, headers, is_first, last_write });
+            self.held.push(HeldBack { dirty, old, headers, is_first });
             self.held_bytes += bytes + size_of::<HeldBack<V>>();
         } else {
-            let held = &mut self.held[entry.held as usize];
-            held.last_write = last_write;
             self.is_held_rewritten = true;
-            if !(self.headers.is_empty() && held.headers.is_empty()) {
-                held.headers = self.headers.clone();
+            if self.has_held_headers {
+                self.held[entry.held as usize].headers = self.headers.clone();
             }
         }
     }
@@ -172,7 +174,7 @@ impl<S: Copy, V: Clone> Writes<S, V> {
                 self.forget_held();
                 return None;
             }
-            let last_writes = self.held.iter().map(|held| held.last_write);
+            let last_writes = self.held.iter().map(|held| self.dirty[held.dirty as usize].last_write);
             self.taking.extend(last_writes.zip(0..).skip(sorted));
             if self.is_held_rewritten {
                 self.taking[sorted..].sort_unstable();
@@ -182,8 +184,8 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         self.taken += 1;
         let held = &mut self.held[place as usize];
         self.dirty[held.dirty as usize].held = NONE;
-        let HeldBack { dirty, is_first, last_write, .. } = *held;
-        Some(HeldBack { dirty, old: held.old.take(), headers: std::mem::take(&mut held.headers), is_first, last_write })
+        let HeldBack { dirty, is_first, .. } = *held;
+        Some(HeldBack { dirty, old: held.old.take(), headers: std::mem::take(&mut held.headers), is_first })
     }
 
     /// Slots of those that will be taken next.
@@ -199,6 +201,7 @@ impl<S: Copy, V: Clone> Writes<S, V> {
         self.held_bytes = 0;
         self.held_writes = 0;
         self.is_held_rewritten = false;
+        self.has_held_headers = false;
     }
 
     /// Forgets all writes.

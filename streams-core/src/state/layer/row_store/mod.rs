@@ -132,6 +132,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
     /// As [`crate::state::StateStore::expect_keys`].
     pub(crate) fn expect_keys(&mut self, keys: &mut dyn Iterator<Item = &[u8]>) {
         self.cache.expect(keys);
+        self.cache.touch(self.cache.expected());
         let rows = self.cache.expected().filter_map(|slot| self.cache.group(slot).likely());
         self.writes.touch(rows);
     }
