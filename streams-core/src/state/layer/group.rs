@@ -82,6 +82,12 @@ pub(crate) trait Group: Default {
     /// The row that is most likely wanted next.
     fn likely(&self) -> Option<&Row<Self::Value>>;
 
+    /// True if that row is there and has a value.
+    #[inline]
+    fn is_likely_present(&self) -> bool {
+        self.likely().is_some_and(|row| row.value.is_some())
+    }
+
     /// The part of [`Self::heap_bytes`] that grows with the number of rows.
     fn table_bytes(&self) -> usize {
         0

@@ -37,6 +37,11 @@ impl KeyBytes {
         }
     }
 
+    #[inline]
+    pub(crate) fn is_inline(&self) -> bool {
+        matches!(self, KeyBytes::Inline { .. })
+    }
+
     /// Bytes it occupies beside itself.
     #[inline]
     pub(crate) fn heap_bytes(&self) -> usize {
