@@ -4,6 +4,7 @@
 //! one before, and a null deletes: a tombstone. So a delete has to become a null, and everything else follows: the
 //! store, the tables derived from it, and the topic, from which compaction removes the row.
 
+use examples::println;
 use serde::{Deserialize, Serialize};
 use streams_dsl::prelude::*;
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use examples::println;
 use streams_dsl::prelude::*;
 
 const ALERT_AT: i64 = 3;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use examples::println;
 use serde::{Deserialize, Serialize};
 use streams_dsl::prelude::*;
 

@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use examples::println;
 use serde::{Deserialize, Serialize};
 use streams_dsl::prelude::*;
 

@@ -5,6 +5,7 @@
 
 use std::{thread, time::Duration};
 
+use examples::println;
 use streams_dsl::prelude::*;
 
 const MINUTE_MS: i64 = 60_000;

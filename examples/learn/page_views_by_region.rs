@@ -3,6 +3,7 @@
 //! A page view knows who looked, a profile knows where that person lives. Each view is completed with the profile as it
 //! is at that moment; later changes of the profile change no view that was counted before.
 
+use examples::println;
 use serde::{Deserialize, Serialize};
 use streams_dsl::prelude::*;
 

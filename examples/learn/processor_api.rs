@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use examples::println;
 use streams_core::{
     processor::{Punctuation, StoreHandle},
     serde::default_serde,

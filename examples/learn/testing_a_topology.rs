@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use examples::println;
 use streams_dsl::prelude::*;
 
 /// The topology under test: a door that is used three times without a pause of five minutes.

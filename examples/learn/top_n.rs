@@ -3,6 +3,7 @@
 //! Counting gives a table: article → views. Grouping that table by subject takes an article out of its place whenever its
 //! count changes and puts it into the new one, so the ranking is always that of the latest counts.
 
+use examples::println;
 use serde::{Deserialize, Serialize};
 use streams_dsl::prelude::*;
 

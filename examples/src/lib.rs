@@ -1,9 +1,10 @@
-//! What the larger examples share of a command line.
+//! What the examples share of a command line.
 
 use std::{
     env, fmt,
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
+    process,
 };
 
 use anyhow::Context;
@@ -63,6 +64,24 @@ pub fn print(text: &str) -> io::Result<bool> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true),
+    }
+}
+
+/// Like the macro of this name that every program has, for output that may end in `| head`: what nobody reads is left out,
+/// where the other would panic. `use examples::println;` puts it in that one's place.
+#[macro_export]
+macro_rules! println {
+    ($($line:tt)*) => {
+        $crate::print_line(format_args!($($line)*))
+    };
+}
+
+/// What [`println!`](crate::println!) does. Ends the program if standard output cannot be written to, for instance because
+/// of a full disk.
+pub fn print_line(line: fmt::Arguments<'_>) {
+    if let Err(error) = print(&format!("{line}\n")) {
+        say(format_args!("error: cannot write to standard output: {error}"));
+        process::exit(1);
     }
 }
 

@@ -1,8 +1,14 @@
 //! The examples of the learning path, as a learner runs them: each prints what its comments promise.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use streams_tests::{example, repository};
+
+use crate::word_count::check_unread;
 
 /// Runs an example and compares the lines that it prints, in any order: tables tell no order among their keys.
 fn check(name: &str, expected: &str) {
@@ -101,14 +107,43 @@ fn money_is_transferred_exactly_once() {
     check("money-transfer", expected);
 }
 
+/// The examples of the learning path, by their files.
+fn lessons() -> Vec<(String, PathBuf)> {
+    let files = fs::read_dir(repository().join("examples/learn")).unwrap().map(|entry| entry.unwrap().path());
+    let mut lessons: Vec<_> =
+        files.map(|file| (file.file_stem().unwrap().to_str().unwrap().replace('_', "-"), file)).collect();
+    lessons.sort();
+    lessons
+}
+
+#[test]
+fn a_lesson_that_nobody_reads_to_its_end_is_no_error() {
+    for (name, _) in lessons() {
+        let mut program = Command::new(example(&name));
+        program.stdout(Stdio::piped()).stderr(Stdio::piped());
+        check_unread(program);
+    }
+}
+
+#[test]
+fn a_lesson_whose_results_cannot_be_written_fails() {
+    if !Path::new("/dev/full").exists() {
+        streams_tests::skipped("there is no /dev/full");
+        return;
+    }
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(example("page-views-by-region")).stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && !said.contains("panicked"), "{}: {said}", output.status);
+    assert!(said.contains("cannot write to standard output"), "{said}");
+}
+
 #[test]
 fn every_example_is_on_the_path_and_short() {
     let folder = repository().join("examples");
     let path = fs::read_to_string(folder.join("README.md")).unwrap();
     let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-    for entry in fs::read_dir(folder.join("learn")).unwrap() {
-        let file = entry.unwrap().path();
-        let name = file.file_stem().unwrap().to_str().unwrap().replace('_', "-");
+    for (name, file) in lessons() {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is no example");
         assert!(path.contains(&format!("`{name}`")), "{name} is not in examples/README.md");
         assert!(fs::read_to_string(&file).unwrap().lines().count() <= 150, "{name} is too long for a lesson");
