@@ -49,9 +49,20 @@ pub struct VersionedKeyValueStore<K, V> {
     /// The key of the call under way, serialised.
     key: Vec<u8>,
     /// Puts since the last commit that came too late: logged, and nothing else.
-    refused: Vec<(Vec<u8>, i64, Option<V>)>,
+    refused: Vec<Refused>,
     /// How many, since they were last asked for.
     refused_count: u64,
+}
+
+/// A put that came too late.
+struct Refused {
+    /// Rows that were written before it. They come before it in the changelog, too: with the time that they bring, a
+    /// restore refuses it as well. Those that were written after it come after it: compaction keeps the last record of a
+    /// key, and that should not be this one.
+    after_rows: usize,
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+    timestamp: i64,
 }
 
 impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
@@ -83,7 +94,7 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     pub fn put(&mut self, key: &K, value: Option<V>, timestamp: i64) -> Result<VersionedPut> {
         self.serialize(key)?;
         if timestamp < self.rows.format().horizon() {
-            self.refuse(timestamp, value);
+            self.refuse(timestamp, value.as_ref())?;
             return Ok(VersionedPut::TooOld);
         }
         self.put_bytes(value, timestamp, false)
@@ -152,7 +163,7 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     pub fn delete(&mut self, key: &K, timestamp: i64) -> Result<Option<VersionedRecord<V>>> {
         if timestamp < self.rows.format().horizon() {
             self.serialize(key)?;
-            self.refuse(timestamp, None);
+            self.refuse(timestamp, None)?;
             return Ok(None);
         }
         let deleted = self.get_as_of(key, timestamp)?.map(|record| VersionedRecord {
@@ -180,11 +191,21 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
     }
 
     /// Notes a put of the serialised key that came too late.
-    fn refuse(&mut self, timestamp: i64, value: Option<V>) {
+    fn refuse(&mut self, timestamp: i64, value: Option<&V>) -> Result<()> {
         self.refused_count += 1;
-        if self.rows.is_logged() {
-            self.refused.push((self.key.clone(), timestamp, value));
+        if !self.rows.is_logged() {
+            return Ok(());
         }
+        let mut bytes = Vec::new();
+        let encoded = value.map_or(Ok(Encoded::Null), |value| self.value_serde.serialize(value, &mut bytes));
+        let encoded = encoded.map_err(|error| self.rows.serde_error("value", &error))?;
+        self.refused.push(Refused {
+            after_rows: self.rows.dirty_count(),
+            key: self.key.clone(),
+            value: (encoded == Encoded::Bytes).then_some(bytes),
+            timestamp,
+        });
+        Ok(())
     }
 
     /// Puts a version of the serialised key.
@@ -518,22 +539,13 @@ impl<K: 'static, V: Clone + Send + 'static> StateStore for VersionedKeyValueStor
     }
 
     fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {
-        self.rows.write_changelog(sink)?;
-        // After the rows: with the time that those bring, a restore refuses these too.
-        let mut bytes = Vec::new();
-        for (key, timestamp, value) in &self.refused {
-            bytes.clear();
-            let encoded = match value {
-                None => Encoded::Null,
-                Some(value) => {
-                    let encoded = self.value_serde.serialize(value, &mut bytes);
-                    encoded.map_err(|error| self.rows.serde_error("value", &error))?
-                }
-            };
-            let value = (encoded == Encoded::Bytes).then_some(&bytes[..]);
-            sink.log(key, value, *timestamp, HeadersView::EMPTY)?;
-        }
-        Ok(())
+        let mut refused = self.refused.iter().peekable();
+        self.rows.write_changelog_between(sink, |rows, sink| {
+            while let Some(put) = refused.next_if(|put| put.after_rows <= rows) {
+                sink.log(&put.key, put.value.as_deref(), put.timestamp, HeadersView::EMPTY)?;
+            }
+            Ok(())
+        })
     }
 
     fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()> {

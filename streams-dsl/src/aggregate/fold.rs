@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use streams_core::serde::Data;
+
+use crate::table::not_null;
+
 /// Folds the values of a key into an aggregate.
 pub(crate) trait Fold<K, V, A>: Send + Sync + 'static {
     /// What a key begins with, if that is known before its first value.
@@ -33,11 +37,12 @@ where
     }
 }
 
-/// `reduce`: the first value begins, and a function joins the others to it.
+/// `reduce`: the first value begins, and a function joins the others to it. Where it gives null, the next value begins.
 pub(crate) struct Reduced<F>(pub(crate) F);
 
 impl<K, V, F> Fold<K, V, V> for Reduced<F>
 where
+    V: Data,
     F: Fn(V, V) -> V + Send + Sync + 'static,
 {
     #[inline]
@@ -47,7 +52,7 @@ where
 
     #[inline]
     fn fold(&self, _key: &K, value: V, aggregate: Option<V>) -> V {
-        match aggregate {
+        match aggregate.and_then(not_null) {
             Some(aggregate) => (self.0)(aggregate, value),
             None => value,
         }
@@ -96,10 +101,11 @@ impl<K> SessionFold<K, i64> for Counted {
 
 impl<K, V, F> SessionFold<K, V> for Reduced<F>
 where
+    V: Data,
     F: Fn(V, V) -> V + Send + Sync + 'static,
 {
     fn merge(&self, _key: &K, aggregate: Option<V>, other: V) -> V {
-        match aggregate {
+        match aggregate.and_then(not_null) {
             Some(aggregate) => (self.0)(aggregate, other),
             None => other,
         }

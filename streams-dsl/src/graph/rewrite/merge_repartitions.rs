@@ -95,11 +95,18 @@ fn merge(graph: &mut Graph, key_change: NodeId, repartitions: &[NodeId]) {
     graph[single].priority = graph[key_change].priority;
     for replaced in repartitions {
         let is_child = |id: NodeId| graph[id].parents.contains(&key_change);
-        // None if an earlier one of the repartition steps hung below the same child, which has moved already.
-        if let Some(child) = ancestor(graph, *replaced, &is_child) {
-            graph.connect(single, child);
-            graph.disconnect(key_change, child);
-        }
+        let Some(child) = ancestor(graph, *replaced, &is_child) else {
+            // An earlier one of the repartition steps hung below the same child, which has moved already.
+            let (topic, kept) = (graph[*replaced].name.clone(), graph[single].name.clone());
+            graph.refuse(format!(
+                "the repartition topics of {topic} and {kept} lie below the same step after a change of the key: \
+                 merge.repartition.topics cannot merge them; group or repartition once and use that for both, or leave \
+                 this optimization out"
+            ));
+            return;
+        };
+        graph.connect(single, child);
+        graph.disconnect(key_change, child);
         let (children, parents) = (graph[*replaced].children.clone(), graph[*replaced].parents.clone());
         for child in &children {
             for parent in &parents {

@@ -367,12 +367,29 @@ impl<F: Format<Value: Clone>> RowStore<F> {
         }
     }
 
+    /// Rows that have been written since the last commit.
+    pub(crate) fn dirty_count(&self) -> usize {
+        self.writes.dirty.len()
+    }
+
     pub(crate) fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {
+        self.write_changelog_between(sink, |_, _| Ok(()))
+    }
+
+    /// As `write_changelog`; `between` may write other records: before each row, and after the last. It is given the
+    /// number of rows before it.
+    #[inline]
+    pub(crate) fn write_changelog_between(
+        &mut self,
+        sink: &mut dyn ChangelogSink,
+        mut between: impl FnMut(usize, &mut dyn ChangelogSink) -> Result<()>,
+    ) -> Result<()> {
         if !self.parts.is_logged {
             return Ok(());
         }
         let mut grown = 0;
         for index in 0..self.writes.dirty.len() {
+            between(index, sink)?;
             if index % AHEAD == 0 {
                 self.cache.touch(self.writes.dirty[index..].iter().take(AHEAD).map(|dirty| dirty.slot));
             }
@@ -406,7 +423,7 @@ impl<F: Format<Value: Clone>> RowStore<F> {
             }
         }
         self.cache.grew(grown);
-        Ok(())
+        between(self.writes.dirty.len(), sink)
     }
 
     pub(crate) fn committed(&mut self, changelog_end: Option<Offset>) -> Result<()> {

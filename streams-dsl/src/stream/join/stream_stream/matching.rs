@@ -99,6 +99,10 @@ impl<K: Data, VT: Data, VO: Data, V1: Data, V2: Data, J, U, S> JoinSide<K, VT, V
             if is_open(key.timestamp, ahead) {
                 // Later rows of this side are open too; those of the other side need not be.
                 *if key.is_left { &mut left_open } else { &mut right_open } = true;
+                if left_open && right_open && values.len() > 1 {
+                    // Kafka Streams meets the values of a row one by one, so the second of them ends the scan here.
+                    break;
+                }
                 continue;
             }
             due.push((key, values));
