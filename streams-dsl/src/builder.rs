@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use streams_core::{
     Error, Result,
+    processor::Processor,
     serde::{Data, default_serde},
     state::StoreBuilder,
     topology::{Source, TopicPattern, Topics, Topology},
@@ -20,7 +21,10 @@ use crate::{
     },
     options::{Consumed, Materialized},
     stream::KStream,
-    table::{GlobalKTable, KTable, source::table_of_topic},
+    table::{
+        GlobalKTable, KTable,
+        source::{source_names, table_of_topic},
+    },
 };
 
 /// Describes a program of streams and tables, and turns it into a [`Topology`].
@@ -89,14 +93,7 @@ impl StreamsBuilder {
         let name = Given(consumed.name.clone()).or_generate(&mut graph, naming::SOURCE);
         let step = Step::Source(node::Source { topics: listed(&topics), reset: consumed.reset });
         let write = Arc::new(move |topology: &mut Topology, wiring: &Wiring<'_>| {
-            let key = consumed.key_serde.clone().unwrap_or_else(default_serde::<K>);
-            let value = consumed.value_serde.clone().unwrap_or_else(default_serde::<V>);
-            let mut source = Source::with_serdes(wiring.name(), topics.clone(), key, value)
-                .with_timestamp_extractor(consumed.extractor.clone());
-            if let Some(reset) = consumed.reset {
-                source = source.with_offset_reset(reset);
-            }
-            topology.add_source(source);
+            topology.add_source(source(wiring.name(), topics.clone(), &consumed));
         });
         let node = GraphNode::new(name.clone(), step, write).giving::<K, V>();
         let id = graph.add(node, &[Graph::ROOT]);
@@ -172,6 +169,59 @@ impl StreamsBuilder {
         self
     }
 
+    /// Adds a store that every instance of the application holds completely, kept up to date by a processor of yours from
+    /// the records of a topic, in all their partitions. Every other processor may read it, without naming it first.
+    ///
+    /// It has no changelog: after a loss the processor is given the topic again, from its beginning. What it writes must
+    /// depend on nothing but the record.
+    ///
+    /// ```
+    /// # use streams_core::{processor::StoreHandle, serde::default_serde, state::KeyValueStore};
+    /// # use streams_dsl::prelude::*;
+    /// #[derive(Default)]
+    /// struct Rates(Option<StoreHandle<KeyValueStore<String, f64>>>);
+    ///
+    /// impl Processor<String, String, (), ()> for Rates {
+    ///     fn init(&mut self, ctx: &mut ProcessorContext<'_, (), ()>) -> ProcessResult {
+    ///         self.0 = Some(ctx.store_handle("rates")?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn process(&mut self, record: Record<String, String>, ctx: &mut ProcessorContext<'_, (), ()>) -> ProcessResult {
+    ///         ctx.store(self.0.ok_or("init comes first")?).put(&record.key, record.value.parse()?)?;
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// let rates = Stores::persistent_key_value_store("rates");
+    /// let rates = Stores::key_value_store_builder(rates, default_serde::<String>(), default_serde::<f64>());
+    /// builder.add_global_store(rates, "exchange-rates", Consumed::new(), Rates::default);
+    /// ```
+    pub fn add_global_store<K: Data, V: Data, P>(
+        &self,
+        store: impl Into<Arc<dyn StoreBuilder>>,
+        topic: impl Into<String>,
+        consumed: Consumed<K, V>,
+        supplier: impl Fn() -> P + Send + Sync + 'static,
+    ) -> &Self
+    where
+        P: Processor<K, V, (), ()> + 'static,
+    {
+        let (store, topic, supplier) = (store.into(), topic.into(), Arc::new(supplier));
+        let mut graph = self.graph.lock();
+        let (source_name, name) = source_names(&mut graph, consumed.name.clone());
+        let write = Arc::new(move |topology: &mut Topology, wiring: &Wiring<'_>| {
+            let (store, supplier) = (Arc::clone(&store), Arc::clone(&supplier));
+            topology.add_global_store(store, source(&source_name, topic.as_str(), &consumed), wiring.name(), move || {
+                supplier()
+            });
+        });
+        graph.add(GraphNode::new(name, Step::Other, write), &[Graph::ROOT]);
+        drop(graph);
+        self
+    }
+
     /// The topology of the program so far.
     ///
     /// # Errors
@@ -188,6 +238,16 @@ impl StreamsBuilder {
             Err(other) => return Err(other),
         }
         if violations.is_empty() { Ok(topology) } else { Err(Error::Topology(violations)) }
+    }
+}
+
+fn source<K: Data, V: Data>(name: &str, topics: impl Into<Topics>, consumed: &Consumed<K, V>) -> Source<K, V> {
+    let key = consumed.key_serde.clone().unwrap_or_else(default_serde::<K>);
+    let value = consumed.value_serde.clone().unwrap_or_else(default_serde::<V>);
+    let source = Source::with_serdes(name, topics, key, value).with_timestamp_extractor(consumed.extractor.clone());
+    match consumed.reset {
+        Some(reset) => source.with_offset_reset(reset),
+        None => source,
     }
 }
 
