@@ -35,6 +35,8 @@ impl Bin {
 
 /// Features that a payment can have.
 pub(crate) const FEATURES_MAX: usize = 32;
+/// Length, end, and two bytes for each place.
+const BYTES_MAX: usize = 3 + 2 * FEATURES_MAX;
 
 /// The features of one payment: of each its place. Which bins a feature has never depends on the payment, so that a
 /// place always means the same.
@@ -56,11 +58,22 @@ impl Features {
 
     /// As bytes that [`Features::read`] reads.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        out.push(self.len);
-        out.extend_from_slice(&self.end.to_le_bytes());
-        for place in &self.places[..usize::from(self.len)] {
-            out.extend_from_slice(&place.to_le_bytes());
+        out.extend_from_slice(&self.bytes()[..self.len_bytes()]);
+    }
+
+    fn len_bytes(&self) -> usize {
+        3 + 2 * usize::from(self.len)
+    }
+
+    /// As bytes, and zeros behind them: all places at once take less time than a few of them one after the other.
+    fn bytes(&self) -> [u8; BYTES_MAX] {
+        let mut bytes = [0; BYTES_MAX];
+        let [e0, e1] = self.end.to_le_bytes();
+        bytes[..3].copy_from_slice(&[self.len, e0, e1]);
+        for (bytes, place) in bytes[3..].as_chunks_mut::<2>().0.iter_mut().zip(self.places) {
+            *bytes = place.to_le_bytes();
         }
+        bytes
     }
 
     /// The features at the beginning of `bytes`, and what comes after them.
@@ -88,9 +101,7 @@ impl Features {
 /// As one piece of bytes, which is copied, instead of thirty numbers.
 impl Serialize for Features {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::with_capacity(3 + 2 * FEATURES_MAX);
-        self.write(&mut bytes);
-        serializer.serialize_bytes(&bytes)
+        serializer.serialize_bytes(&self.bytes()[..self.len_bytes()])
     }
 }
 

@@ -8,7 +8,7 @@ use streams_core::{
     serde::default_serde,
     state::{KeyValueStore, StoreBuilder},
 };
-use streams_dsl::{FixedKeyContext, prelude::*};
+use streams_dsl::prelude::*;
 
 use crate::{
     features::Features,
@@ -54,7 +54,7 @@ impl<X: Clone + Default + Send + Sync + Serialize + DeserializeOwned + 'static> 
         vec![store::<u8, Model<X>>(name.to_owned()), store::<u64, Page>(pages(name))]
     }
 
-    pub(crate) fn init<K, V>(&mut self, ctx: &mut FixedKeyContext<'_, '_, K, V>) -> ProcessResult {
+    pub(crate) fn init<K, V>(&mut self, ctx: &mut ProcessorContext<'_, K, V>) -> ProcessResult {
         let handles = Handles { model: ctx.store_handle(self.name)?, pages: ctx.store_handle(&pages(self.name))? };
         if let Some(model) = ctx.store(handles.model).get(&MODEL)? {
             self.model = model.clone();
@@ -86,7 +86,7 @@ impl<X: Clone + Default + Send + Sync + Serialize + DeserializeOwned + 'static> 
     }
 
     /// Puts what has changed into the stores, before a commit.
-    pub(crate) fn flush<K, V>(&mut self, ctx: &mut FixedKeyContext<'_, '_, K, V>) -> ProcessResult {
+    pub(crate) fn flush<K, V>(&mut self, ctx: &mut ProcessorContext<'_, K, V>) -> ProcessResult {
         let stores = self.stores.as_ref().expect("init comes before the first record");
         self.waiting.save(ctx, stores.pages)?;
         if std::mem::take(&mut self.is_changed) {

@@ -1,7 +1,7 @@
 //! The two processors: one judges by the card, the other by all that is known, and decides.
 
 use serde::{Deserialize, Serialize};
-use streams_dsl::{FixedKeyContext, FixedKeyProcessor, FixedKeyRecord, prelude::*};
+use streams_dsl::prelude::*;
 
 use crate::{
     card::{self, CardEvent, Population, Signals},
@@ -24,36 +24,42 @@ impl CardScoring {
     }
 }
 
-impl FixedKeyProcessor<i64, CardEvent, TerminalEvent> for CardScoring {
-    fn init(&mut self, ctx: &mut FixedKeyContext<'_, '_, i64, TerminalEvent>) -> ProcessResult {
+/// What comes out has the terminal as its key.
+impl Processor<i64, CardEvent, i64, TerminalEvent> for CardScoring {
+    fn init(&mut self, ctx: &mut ProcessorContext<'_, i64, TerminalEvent>) -> ProcessResult {
         self.learner.init(ctx)
     }
 
     fn process(
         &mut self,
-        record: FixedKeyRecord<i64, CardEvent>,
-        ctx: &mut FixedKeyContext<'_, '_, i64, TerminalEvent>,
+        record: Record<i64, CardEvent>,
+        ctx: &mut ProcessorContext<'_, i64, TerminalEvent>,
     ) -> ProcessResult {
-        let event = match record.value() {
+        let event = match record.value {
             CardEvent::Payment(card) => {
                 let model = &self.learner.model;
-                let (features, signals) = card::features(card, &model.extra);
+                let (features, signals) = card::features(&card, &model.extra);
                 let suspicion = model.score(&features);
                 self.learner.remember(card.payment.id, features, suspicion);
-                TerminalEvent::Suspect(Suspect { payment: card.payment.clone(), features, signals, suspicion })
+                TerminalEvent::Suspect(Suspect { payment: card.payment, features, signals, suspicion })
             }
             CardEvent::Verdict(verdict) => {
-                let Some(example) = self.learner.learn(verdict) else { return Ok(()) };
+                let Some(example) = self.learner.learn(&verdict) else { return Ok(()) };
                 if self.learner.is_training(verdict.time_ms) {
-                    self.learner.model.extra.add(verdict);
+                    self.learner.model.extra.add(&verdict);
                 }
-                TerminalEvent::Finding(Finding { verdict: verdict.clone(), explained: example.score })
+                TerminalEvent::Finding(Finding { verdict, explained: example.score })
             }
         };
-        ctx.forward(record.with_value(event))
+        ctx.forward(Record {
+            key: event.terminal(),
+            value: event,
+            timestamp: record.timestamp,
+            headers: record.headers,
+        })
     }
 
-    fn flush(&mut self, ctx: &mut FixedKeyContext<'_, '_, i64, TerminalEvent>) -> ProcessResult {
+    fn flush(&mut self, ctx: &mut ProcessorContext<'_, i64, TerminalEvent>) -> ProcessResult {
         self.learner.flush(ctx)
     }
 }
@@ -97,17 +103,17 @@ impl PaymentScoring {
     }
 }
 
-impl FixedKeyProcessor<i64, TerminalEvent, Decision> for PaymentScoring {
-    fn init(&mut self, ctx: &mut FixedKeyContext<'_, '_, i64, Decision>) -> ProcessResult {
+impl Processor<i64, TerminalEvent, i64, Decision> for PaymentScoring {
+    fn init(&mut self, ctx: &mut ProcessorContext<'_, i64, Decision>) -> ProcessResult {
         self.learner.init(ctx)
     }
 
     fn process(
         &mut self,
-        record: FixedKeyRecord<i64, TerminalEvent>,
-        ctx: &mut FixedKeyContext<'_, '_, i64, Decision>,
+        record: Record<i64, TerminalEvent>,
+        ctx: &mut ProcessorContext<'_, i64, Decision>,
     ) -> ProcessResult {
-        match record.value() {
+        match &record.value {
             TerminalEvent::Suspect(suspect) => {
                 let model = &self.learner.model;
                 let Suspect { payment, features, signals, .. } = suspect;
@@ -140,7 +146,7 @@ impl FixedKeyProcessor<i64, TerminalEvent, Decision> for PaymentScoring {
         }
     }
 
-    fn flush(&mut self, ctx: &mut FixedKeyContext<'_, '_, i64, Decision>) -> ProcessResult {
+    fn flush(&mut self, ctx: &mut ProcessorContext<'_, i64, Decision>) -> ProcessResult {
         self.learner.flush(ctx)
     }
 }

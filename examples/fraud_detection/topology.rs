@@ -67,19 +67,17 @@ pub(crate) fn fraud_detection(
         |_, payment, activity: Activity| activity.with(payment),
         Materialized::new("activity").with_caching_disabled(),
     );
-    let judged_by_card: KStream<i64, TerminalEvent> = activities
+    let judged: KStream<i64, TerminalEvent> = activities
         .to_stream_as(Option::unwrap_or_default)
         .left_join_table(&profiles, |_, activity, profile| CardEvent::payment(activity, profile))
         .merge(&verdicts.map_values(|_, verdict| CardEvent::Verdict(verdict)))
-        .process_values_with(
+        .process_with(
             move || CardScoring::new(train_until_ms),
             with_stores(&builder, "card-scoring", Learner::<Population>::stores(CARD_MODEL)),
         );
 
     // What is known of each terminal. Everything goes through one topic, so that it arrives in order.
-    let by_terminal = judged_by_card
-        .select_key(|_, event| event.terminal())
-        .repartition_with(Repartitioned::new().with_name("by-terminal"));
+    let by_terminal = judged.repartition_with(Repartitioned::new().with_name("by-terminal"));
     let findings = by_terminal.flat_map_values(|_, event| event.finding());
     let risks = findings.group_by_key().aggregate_with(
         Risk::default,
@@ -87,7 +85,7 @@ pub(crate) fn fraud_detection(
         Materialized::new("risks").with_caching_disabled(),
     );
     let decisions: KStream<i64, Decision> =
-        by_terminal.left_join_table(&risks, |_, event, risk| event.at_terminal(risk)).process_values_with(
+        by_terminal.left_join_table(&risks, |_, event, risk| event.at_terminal(risk)).process_with(
             move || PaymentScoring::new(train_until_ms),
             with_stores(&builder, "payment-scoring", Learner::<Threshold>::stores(PAYMENT_MODEL)),
         );

@@ -4,14 +4,15 @@
 //! when nobody on it waits any more; a row for each payment would be written once and deleted once. Bounded: the oldest page
 //! goes when there are more than [`PAGES_MAX`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use hashbrown::HashMap;
 use streams_core::{
     processor::StoreHandle,
     serde::{Encoded, SerdeError},
     state::KeyValueStore,
 };
-use streams_dsl::{FixedKeyContext, prelude::*};
+use streams_dsl::prelude::*;
 
 use crate::features::Features;
 
@@ -57,7 +58,7 @@ const PER_PAGE: u64 = EXAMPLES_PER_PAGE as u64;
 impl Waiting {
     /// Reads all pages.
     pub(crate) fn open<K, V>(
-        ctx: &mut FixedKeyContext<'_, '_, K, V>,
+        ctx: &mut ProcessorContext<'_, K, V>,
         store: StoreHandle<Pages>,
     ) -> ProcessResult<Waiting> {
         let mut waiting = Waiting::default();
@@ -115,7 +116,7 @@ impl Waiting {
     /// Puts what has changed into the store.
     pub(crate) fn save<K, V>(
         &mut self,
-        ctx: &mut FixedKeyContext<'_, '_, K, V>,
+        ctx: &mut ProcessorContext<'_, K, V>,
         store: StoreHandle<Pages>,
     ) -> ProcessResult {
         for number in self.gone.drain(..) {
