@@ -152,7 +152,7 @@ impl EmbeddedLog {
             }
         };
         let transactions =
-            Arc::new(Transactions::open(Arc::clone(&shared.directory), &begin, Arc::clone(&shared.clock))?);
+            Arc::new(Transactions::open(Arc::clone(&shared.directory), begin, Arc::clone(&shared.clock))?);
         if let Some(adopted) = adopted {
             // From here on it is ours. Before, a failure leaves it as it was.
             topics_file::write(&*shared.directory, &adopted)?;

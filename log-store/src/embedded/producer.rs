@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -25,8 +25,42 @@ pub(crate) struct EmbeddedProducer {
     session: Session,
     targets: Vec<Target>,
     handles: HashMap<TopicPartition, PartitionHandle>,
-    /// The answer of a sync that took longer than a send may wait.
-    syncing: Option<mpsc::Receiver<Result<()>>>,
+    /// What took longer than a send may wait.
+    under_way: Option<UnderWay>,
+}
+
+/// Work at the disk that another thread is in, since it cannot be left.
+struct UnderWay {
+    work: DiskWork,
+    answer: mpsc::Receiver<Result<()>>,
+}
+
+/// What a send may have to wait for.
+#[derive(Clone, Copy)]
+enum DiskWork {
+    /// Much is unsynced.
+    Sync,
+    /// A producer id is needed that no crash gives again.
+    Id,
+}
+
+impl DiskWork {
+    fn run(self, log: &Inner) -> Result<()> {
+        match self {
+            DiskWork::Sync => log.sync(),
+            DiskWork::Id => log.transactions.reserve_ids(),
+        }
+    }
+
+    fn describe(self, log: &Inner) -> String {
+        match self {
+            DiskWork::Sync => {
+                let bytes_max = log.shared.config.unsynced_bytes_max;
+                format!("a sync of the log's files; no more than about {bytes_max} bytes may wait for one")
+            }
+            DiskWork::Id => "a sync of the file that tells which producer ids are in use".to_owned(),
+        }
+    }
 }
 
 struct Target {
@@ -78,7 +112,7 @@ impl Limits {
 impl EmbeddedProducer {
     pub(crate) fn new(log: Arc<Inner>, config: ProducerConfig) -> Self {
         let session = Session::new(Arc::clone(&log), &config);
-        EmbeddedProducer { log, config, session, targets: Vec::new(), handles: HashMap::new(), syncing: None }
+        EmbeddedProducer { log, config, session, targets: Vec::new(), handles: HashMap::new(), under_way: None }
     }
 
     /// Appends what a target holds: first a batch that waits, then the open one.
@@ -119,43 +153,50 @@ impl EmbeddedProducer {
         Ok(())
     }
 
-    /// Waits for a sync if there is much to sync, but no longer than a send may.
-    fn wait_for_sync(&mut self) -> Result<()> {
+    /// Waits for what is to be done at the disk before more is appended, but no longer than a send may.
+    fn wait_for_disk(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        if let Some(earlier) = self.under_way.take() {
+            self.wait_since(begun, earlier)?;
+        }
         let shared = &self.log.shared;
-        if !shared.syncer.is_behind(&shared.config) {
-            return Ok(());
+        if shared.syncer.is_behind(&shared.config) {
+            self.work_since(begun, DiskWork::Sync)?;
         }
-        if !shared.has_threads {
-            return self.log.sync();
+        if self.session.needs_id() && self.log.transactions.is_out_of_ids() {
+            self.work_since(begun, DiskWork::Id)?;
         }
-        // The sync itself cannot be left, so another thread is in it. There is one at most.
-        let answer = match self.syncing.take() {
-            Some(answer) => answer,
-            None => {
-                let (tell, answer) = mpsc::sync_channel(1);
-                let log = Arc::clone(&self.log);
-                let spawned = thread::Builder::new().name("log-sync".to_owned()).spawn(move || {
-                    let synced = log.sync();
-                    // Whoever is told may close the log and expect that it is closed.
-                    drop(log);
-                    let _nobody_may_wait_any_more = tell.send(synced);
-                });
-                if spawned.is_err() {
-                    return self.log.sync();
-                }
-                answer
-            }
-        };
-        match answer.recv_timeout(self.config.block_max) {
-            Ok(synced) => synced,
+        Ok(())
+    }
+
+    fn work_since(&mut self, begun: Instant, work: DiskWork) -> Result<()> {
+        if !self.log.shared.has_threads {
+            return work.run(&self.log);
+        }
+        let (tell, answer) = mpsc::sync_channel(1);
+        let log = Arc::clone(&self.log);
+        let spawned = thread::Builder::new().name("log-sync".to_owned()).spawn(move || {
+            let done = work.run(&log);
+            // Whoever is told may close the log and expect that it is closed.
+            drop(log);
+            let _nobody_may_wait_any_more = tell.send(done);
+        });
+        match spawned {
+            Ok(_) => self.wait_since(begun, UnderWay { work, answer }),
+            Err(_) => work.run(&self.log),
+        }
+    }
+
+    fn wait_since(&mut self, begun: Instant, under_way: UnderWay) -> Result<()> {
+        match under_way.answer.recv_timeout(self.config.block_max.saturating_sub(begun.elapsed())) {
+            Ok(done) => done,
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                self.syncing = Some(answer);
-                let bytes_max = self.log.shared.config.unsynced_bytes_max;
-                let what = format!("a sync of the log's files; no more than about {bytes_max} bytes may wait for one");
+                let what = under_way.work.describe(&self.log);
+                self.under_way = Some(under_way);
                 let waited_ms = u64::try_from(self.config.block_max.as_millis()).unwrap_or(u64::MAX);
                 Err(Error::TimedOut { what, waited_ms })
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => self.log.sync(),
+            Err(mpsc::RecvTimeoutError::Disconnected) => under_way.work.run(&self.log),
         }
     }
 
@@ -177,7 +218,7 @@ impl EmbeddedProducer {
     /// Appends the open batch, so that `record` fits into the next one.
     #[cold]
     fn make_room(&mut self, index: usize, record: &RecordView<'_>) -> Result<()> {
-        self.wait_for_sync().inspect_err(|_| self.session.fail())?;
+        self.wait_for_disk().inspect_err(|_| self.session.fail())?;
         self.append(index)?;
         let target = &self.targets[index];
         let len = target.builder.len_bytes_with(record);

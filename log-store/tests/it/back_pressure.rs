@@ -1,6 +1,7 @@
-//! A disk whose syncs take for ever: who sends is told in time, and nothing is lost or doubled.
+//! A disk whose syncs take for ever: who sends is told in time, nothing is lost or doubled, and the rest of the log is
+//! not harmed.
 
-use std::{any::Any, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{any::Any, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use log_store::{
     Error, RecordView, Result,
@@ -18,22 +19,45 @@ use crate::support::{create, partition, produce, read};
 /// Whether syncs may end.
 #[derive(Debug, Default)]
 struct Gate {
-    is_shut: Mutex<bool>,
-    opened: Condvar,
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    /// What the path of a file contains whose syncs wait; an empty text is in all.
+    shut_for: Option<&'static str>,
+    waiting: usize,
 }
 
 impl Gate {
     fn shut(&self) {
-        *self.is_shut.lock() = true;
+        self.shut_for("");
+    }
+
+    fn shut_for(&self, part: &'static str) {
+        self.state.lock().shut_for = Some(part);
     }
 
     fn open(&self) {
-        *self.is_shut.lock() = false;
-        self.opened.notify_all();
+        self.state.lock().shut_for = None;
+        self.changed.notify_all();
     }
 
-    fn pass(&self) {
-        self.opened.wait_while(&mut self.is_shut.lock(), |is_shut| *is_shut);
+    fn pass(&self, path: &str) {
+        let mut state = self.state.lock();
+        let must_wait = |state: &mut GateState| state.shut_for.is_some_and(|part| path.contains(part));
+        if must_wait(&mut state) {
+            state.waiting += 1;
+            self.changed.notify_all();
+            self.changed.wait_while(&mut state, must_wait);
+            state.waiting -= 1;
+        }
+    }
+
+    /// Returns once somebody is at the gate.
+    fn wait_for_somebody(&self) {
+        self.changed.wait_while(&mut self.state.lock(), |state| state.waiting == 0);
     }
 }
 
@@ -45,6 +69,7 @@ struct SlowDisk {
 }
 
 struct SlowFile {
+    path: String,
     file: Arc<dyn SegmentFile>,
     gate: Arc<Gate>,
 }
@@ -63,7 +88,8 @@ impl Directory for SlowDisk {
     }
 
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(SlowFile { file: self.disk.open(path, mode)?, gate: Arc::clone(&self.gate) }))
+        let file = self.disk.open(path, mode)?;
+        Ok(Arc::new(SlowFile { path: path.to_owned(), file, gate: Arc::clone(&self.gate) }))
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
@@ -83,7 +109,7 @@ impl Directory for SlowDisk {
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.gate.pass();
+        self.gate.pass(path);
         self.disk.sync_dir(path)
     }
 }
@@ -102,7 +128,7 @@ impl SegmentFile for SlowFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.gate.pass();
+        self.gate.pass(&self.path);
         self.file.sync()
     }
 
@@ -122,8 +148,6 @@ fn slow_log() -> (EmbeddedLog, Arc<Gate>) {
     let config = LogConfig { unsynced_bytes_max: 10_000, ..LogConfig::default() };
     let log = EmbeddedLog::open_in(Arc::new(disk), config).unwrap();
     create(&log, "t", 1, &[]);
-    // Reserves producer ids, durably.
-    produce(&log, &partition("t", 0), &["first"]).unwrap();
     (log, gate)
 }
 
@@ -138,8 +162,7 @@ fn value(number: usize) -> String {
 
 /// The numbers below `count` are in the log, once and in order, and nothing else.
 fn check(log: &EmbeddedLog, count: usize) {
-    let expected: Vec<String> = std::iter::once("first".to_owned()).chain((0..count).map(value)).collect();
-    assert_eq!(read(log, &partition("t", 0)), expected);
+    assert_eq!(read(log, &partition("t", 0)), (0..count).map(value).collect::<Vec<_>>());
 }
 
 /// Sends numbers from `first` on until one is refused. Returns the refused one and why.
@@ -176,6 +199,46 @@ fn a_send_behind_a_sync_that_hangs_fails_in_time_and_nothing_is_lost() {
     }
     producer.flush().unwrap();
     check(&log, sent + 1);
+}
+
+#[test]
+fn a_producer_that_needs_an_id_fails_in_time_and_goes_on_later() {
+    let (log, gate) = slow_log();
+    create(&log, "ids", 1, &[]);
+    // Ids are made durable a thousand at a time, the first with the log. What these producers send is never in the way.
+    for _ in 0..1_000 {
+        produce(&log, &partition("ids", 0), &["x"]).unwrap();
+    }
+    gate.shut();
+    let mut producer = log.producer(&impatient()).unwrap();
+    let (refused, error) = send_until_refused(&mut *producer, 0);
+    assert!(matches!(error, Error::TimedOut { waited_ms: 20, .. }), "{error}");
+    assert!(error.to_string().contains("producer ids"), "{error}");
+    gate.open();
+    let handle = producer.open(&partition("t", 0)).unwrap();
+    let last = value(refused);
+    while let Err(error) = producer.send(handle, RecordView::new(1, None, Some(last.as_bytes()))) {
+        assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    }
+    producer.flush().unwrap();
+    check(&log, refused + 1);
+}
+
+#[test]
+fn a_topic_may_be_deleted_while_it_is_synced() {
+    let (log, gate) = slow_log();
+    create(&log, "kept", 1, &[]);
+    gate.shut_for("t-0/");
+    thread::scope(|scope| {
+        // Whether it hears of the deletion is its own matter: nobody will ask for the record.
+        let sender = scope.spawn(|| produce(&log, &partition("t", 0), &["gone"]));
+        gate.wait_for_somebody();
+        log.admin().unwrap().delete_topics(&[partition("t", 0).topic]).unwrap();
+        gate.open();
+        let _ = sender.join().unwrap();
+    });
+    produce(&log, &partition("kept", 0), &["here"]).unwrap();
+    assert_eq!(read(&log, &partition("kept", 0)), ["here"]);
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn what_found_no_space_is_tried_again_and_comes_once() {
     let mut sent = Vec::new();
     for number in 0..100 {
         // The disk is full for a while, with half a batch written each time.
-        let capacity_bytes = (20..60).contains(&number).then_some(3_000);
+        let capacity_bytes = (20..60).contains(&number).then_some(700);
         directory.set_faults(Faults { capacity_bytes, ..Faults::default() });
         let value = number.to_string();
         match producer.send(handle, RecordView::new(number, None, Some(value.as_bytes()))) {

@@ -17,7 +17,7 @@ mod producers;
 mod roll;
 mod tail;
 
-use std::{collections::VecDeque, path::PathBuf, sync::Arc};
+use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard, RwLock};
 
@@ -74,6 +74,8 @@ struct Log {
     unsynced: Vec<Arc<dyn SegmentFile>>,
     /// True if a name in the directory waits for a sync.
     has_new_names: bool,
+    /// True if the small files of a new directory wait for a sync.
+    is_new: bool,
     tail: Tail,
     producers: Producers,
     /// Sealed segments with open files, the longest open first.
@@ -192,22 +194,30 @@ impl Partition {
     /// Everything appended so far, durable: writes the active segment's and sealed files. For [`super::sync`] only.
     pub(crate) fn sync(&self) -> Result<()> {
         let directory = &*self.shared.directory;
-        let (files, end, has_new_names) = {
+        let (files, end, has_new_names, is_new) = {
             let Slot::Open(log) = &mut *self.slot.lock() else { return Ok(()) };
             log.is_dirty = false;
             let mut files = std::mem::take(&mut log.unsynced);
             if let Some(active) = log.segments.last_mut() {
                 files.push(active.file(directory)?);
             }
-            (files, log.log_end, std::mem::take(&mut log.has_new_names))
+            (files, log.log_end, std::mem::take(&mut log.has_new_names), std::mem::take(&mut log.is_new))
         };
-        let failure = |error| Error::io("sync", directory.locate(&self.directory_name), error);
-        for file in files {
-            file.sync().map_err(failure)?;
-        }
-        if has_new_names {
-            directory.sync_dir(&self.directory_name).map_err(failure)?;
-            directory.sync_dir("").map_err(failure)?;
+        let synced = || -> io::Result<()> {
+            files.iter().try_for_each(|file| file.sync())?;
+            if is_new {
+                self.sync_small_files()?;
+            }
+            if has_new_names {
+                directory.sync_dir(&self.directory_name)?;
+                directory.sync_dir("")?;
+            }
+            Ok(())
+        };
+        match synced() {
+            // Its topic was deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && matches!(*self.slot.lock(), Slot::Deleted) => {}
+            synced => synced.map_err(|error| Error::io("sync", self.located(), error))?,
         }
         if let Slot::Open(log) = &mut *self.slot.lock() {
             log.recovery_point = log.recovery_point.max(end);

@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+/// Kafka's own, in each partition's directory.
+const SMALL_FILES: [&str; 2] = ["partition.metadata", "leader-epoch-checkpoint"];
+
 /// What the checkpoint files say about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
@@ -63,6 +66,7 @@ impl Partition {
             log_end,
             unsynced: Vec::new(),
             has_new_names: false,
+            is_new: false,
             tail: Tail::default(),
             open_sealed: VecDeque::new(),
             has_open_files: false,
@@ -214,6 +218,7 @@ impl Partition {
             is_ended: false,
             unsynced: Vec::new(),
             has_new_names: true,
+            is_new: false,
             tail: Tail::default(),
             open_sealed: VecDeque::new(),
             has_open_files: false,
@@ -231,25 +236,29 @@ impl Partition {
         Ok(last.unwrap_or(0))
     }
 
-    /// Makes the directory and the two small files that Kafka keeps in it.
+    /// Makes the directory and the two small files that Kafka keeps in it. They wait for a sync.
     pub(super) fn create_directory(&self, first: Offset) -> Result<()> {
         let directory = &*self.shared.directory;
         let create = || -> io::Result<()> {
             directory.create_dir(&self.directory_name)?;
             let id = crate::topic::encode_id(self.topic_id);
-            let files = [
-                ("partition.metadata", format!("version: 0\ntopic_id: {id}\n")),
-                ("leader-epoch-checkpoint", format!("0\n1\n0 {first}\n")),
-            ];
-            for (name, contents) in files {
+            let contents = [format!("version: 0\ntopic_id: {id}\n"), format!("0\n1\n0 {first}\n")];
+            for (name, contents) in SMALL_FILES.iter().zip(contents) {
                 let file = directory.open(&format!("{}/{name}", self.directory_name), OpenMode::Create)?;
                 file.truncate(0)?;
                 file.write_at(0, contents.as_bytes())?;
-                file.sync()?;
             }
             Ok(())
         };
         create().map_err(|error| Error::io("create", directory.locate(&self.directory_name), error))
+    }
+
+    /// Syncs what [`Partition::create_directory`] has made. Not held open until then: thousands of partitions may be new.
+    pub(super) fn sync_small_files(&self) -> io::Result<()> {
+        for name in SMALL_FILES {
+            self.shared.directory.open(&format!("{}/{name}", self.directory_name), OpenMode::Existing)?.sync()?;
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ impl Partition {
     ) -> Result<()> {
         if log.segments.is_empty() {
             self.create_directory(log.log_end)?;
+            log.is_new = true;
         } else if !self.must_roll(log, config, batches, bytes)? {
             return Ok(());
         }

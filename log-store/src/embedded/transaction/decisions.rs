@@ -163,6 +163,8 @@ impl Decisions {
     /// As [`Decisions::commit`].
     pub(crate) fn reserve_ids(&self, next: i64) -> Result<()> {
         let mut state = self.state.lock();
+        // Two may ask at the same time, and the later of two frames counts.
+        let next = next.max(state.next_producer_id);
         self.append(&mut state, |synced| ids_body(next, synced))?;
         state.next_producer_id = next;
         let end = state.end;
@@ -177,13 +179,18 @@ impl Decisions {
         (needed - state.shift > COMPACTION_BYTES).then_some(needed)
     }
 
-    /// Leaves in the file what is still needed; all markers are durable.
+    /// Leaves in the file what is still needed; all markers are durable, and the ids from `next_producer_id` on were never
+    /// given.
     ///
     /// # Errors
     ///
     /// As [`Decisions::drop_before`].
-    pub(crate) fn close(&self) -> Result<()> {
-        let position = self.state.lock().needed_from();
+    pub(crate) fn close(&self, next_producer_id: i64) -> Result<()> {
+        let position = {
+            let mut state = self.state.lock();
+            state.next_producer_id = next_producer_id;
+            state.needed_from()
+        };
         self.drop_before(position)
     }
 

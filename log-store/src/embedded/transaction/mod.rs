@@ -70,21 +70,24 @@ impl Transactions {
     /// Begins this run's transactions. Those of an earlier run are finished by then (see [`finish_earlier`]).
     pub(crate) fn open(
         directory: Arc<dyn super::storage::Directory>,
-        kept: &Recovered,
+        kept: Recovered,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let next_id = kept.next_producer_id;
+        // The first ids become durable with the file itself: no producer waits for them.
+        let reserved = next_id.saturating_add(ID_BLOCK);
+        let kept = Recovered { next_producer_id: reserved, ..kept };
         Ok(Transactions {
             state: Mutex::new(State {
                 coordinator: Coordinator::default(),
                 next_id,
-                reserved: next_id,
+                reserved,
                 has_timer: false,
                 is_closed: false,
             }),
             ended: Condvar::new(),
             timed: Condvar::new(),
-            decisions: Decisions::create(directory, kept)?,
+            decisions: Decisions::create(directory, &kept)?,
             opened: clock.monotonic(),
             clock,
         })
@@ -92,13 +95,37 @@ impl Transactions {
 
     /// A producer id that was never given before, not even before a crash.
     pub(crate) fn fresh_id(&self) -> Result<i64> {
+        self.reserve_ids()?;
         let State { next_id, reserved, .. } = &mut *self.state.lock();
         fresh_id(&self.decisions, next_id, reserved)
     }
 
+    /// True if the next producer id waits for the disk.
+    pub(crate) fn is_out_of_ids(&self) -> bool {
+        let state = self.state.lock();
+        state.next_id == state.reserved
+    }
+
+    /// Sees to it that the next producer id is durable. Others do what they do meanwhile.
+    pub(crate) fn reserve_ids(&self) -> Result<()> {
+        if !self.is_out_of_ids() {
+            return Ok(());
+        }
+        let more = more_ids(self.state.lock().reserved)?;
+        self.decisions.reserve_ids(more)?;
+        let mut state = self.state.lock();
+        state.reserved = state.reserved.max(more);
+        Ok(())
+    }
+
     /// Keeps nothing in the file of decisions but what a damaged partition needs. All markers are durable.
     pub(crate) fn close(&self) -> Result<()> {
-        self.decisions.close()
+        let unused = {
+            let mut state = self.state.lock();
+            state.reserved = state.next_id;
+            state.next_id
+        };
+        self.decisions.close(unused)
     }
 
     /// Milliseconds of a clock that does not jump.
@@ -109,13 +136,17 @@ impl Transactions {
 
 fn fresh_id(decisions: &Decisions, next: &mut i64, reserved: &mut i64) -> Result<i64> {
     if *next == *reserved {
-        let used_up = || Error::Invalid(format!("the producer ids are used up: the log knows one of {}", *next - 1));
-        let more = reserved.checked_add(ID_BLOCK).ok_or_else(used_up)?;
+        let more = more_ids(*reserved)?;
         decisions.reserve_ids(more)?;
         *reserved = more;
     }
     *next += 1;
     Ok(*next - 1)
+}
+
+fn more_ids(reserved: i64) -> Result<i64> {
+    let used_up = || Error::Invalid(format!("the producer ids are used up: the log knows one of {}", reserved - 1));
+    reserved.checked_add(ID_BLOCK).ok_or_else(used_up)
 }
 
 impl Inner {
@@ -131,6 +162,7 @@ impl Inner {
         let all = &self.transactions;
         loop {
             self.shared.check()?;
+            all.reserve_ids()?;
             let mut state = all.state.lock();
             let State { coordinator, next_id, reserved, .. } = &mut *state;
             let mut fresh = || fresh_id(&all.decisions, next_id, reserved);

@@ -68,10 +68,15 @@ impl Session {
 
     /// Whose batches come next; `None` without idempotence.
     pub(crate) fn identity(&mut self) -> Result<Option<Identity>> {
-        if self.identity.is_none() && self.is_idempotent && self.phase == Phase::Plain {
+        if self.needs_id() {
             self.identity = Some(Identity { producer_id: self.log.transactions.fresh_id()?, epoch: 0 });
         }
         Ok(self.identity)
+    }
+
+    /// True if [`Session::identity`] takes a new producer id.
+    pub(crate) fn needs_id(&self) -> bool {
+        self.identity.is_none() && self.is_idempotent && self.phase == Phase::Plain
     }
 
     /// Makes `partition` part of the open transaction.
