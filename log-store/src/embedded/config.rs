@@ -34,7 +34,8 @@ pub struct LogConfig {
     pub open_files_max: usize,
     /// Synced bytes after which the positions up to which the log is known to be good are written down, by a thread of
     /// its own. Recovery after a crash scans about as much, and what was not synced. Where dozens of partitions are written
-    /// at a time it is up to four times as much, since there this work is more. Default: 64 MiB.
+    /// at a time it is up to four times as much, since there this work is more. Default: 256 MiB, a fraction of a second
+    /// of scanning; writers that wait for the disk feel each checkpoint.
     pub checkpoint_bytes: u64,
     /// Time between two looks for what is to be deleted or compacted; `None` leaves that to
     /// [`super::EmbeddedLog::clean`]. Default: 15 s.
@@ -53,7 +54,7 @@ impl Default for LogConfig {
             unsynced_bytes_max: 64 << 20,
             preallocate_bytes: 16 << 20,
             open_files_max: 512,
-            checkpoint_bytes: 64 << 20,
+            checkpoint_bytes: 256 << 20,
             clean_interval: Some(Duration::from_secs(15)),
             cleaner_memory_bytes: 64 << 20,
             cleaner_bytes_per_second: Some(100 << 20),
