@@ -54,6 +54,9 @@ enum Bench {
     /// Writes a log until it is killed; `log` starts and kills it
     #[command(hide = true)]
     LogWriter(log::open::Writer),
+    /// Writes or opens a log of many partitions for `log`
+    #[command(hide = true)]
+    LogVisitor(log::partitions::Visitor),
     /// Counts by key in windows of time, each told once when it closes
     Windows(operators::Options),
     /// Counts by key in sessions, each told once when it closes
@@ -173,6 +176,7 @@ fn main() -> ExitCode {
         Bench::Memory(options) => memory::run(&options),
         Bench::Log(options) => log::run(&options),
         Bench::LogWriter(options) => log::open::write(&options),
+        Bench::LogVisitor(options) => log::partitions::visit(&options),
         Bench::Windows(options) => operators::run(Operator::Windows, &options),
         Bench::Sessions(options) => operators::run(Operator::Sessions, &options),
         Bench::StreamJoin(options) => operators::run(Operator::StreamJoin, &options),

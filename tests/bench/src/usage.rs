@@ -91,12 +91,9 @@ pub(crate) struct Used {
 impl Process {
     pub(crate) fn used(self) -> Used {
         let file = |name: &str| format!("/proc/{}/{name}", self.0);
-        // Behind the name, which may have spaces, user and system time are the twelfth and the thirteenth field.
-        let stat = fs::read_to_string(file("stat")).unwrap_or_default();
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-        let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
         Used {
-            cpu_seconds: ticks as f64 / clock_ticks_per_second() as f64,
+            // Behind the name, user and system time are the twelfth and the thirteenth field.
+            cpu_seconds: stat_seconds(&file("stat"), 11),
             bytes_written: field(&file("io"), "wchar:"),
             peak_rss_bytes: field(&file("status"), "VmHWM:") * 1024,
         }
@@ -106,6 +103,20 @@ impl Process {
     pub(crate) fn reset_peak(self) {
         let _ = fs::write(format!("/proc/{}/clear_refs", self.0), "5");
     }
+}
+
+/// Processor time of all children of this process that have ended and were waited for (0 where the system does not tell).
+pub(crate) fn children_cpu_seconds() -> f64 {
+    // Behind the process's own two.
+    stat_seconds("/proc/self/stat", 13)
+}
+
+/// The sum of two numbers in a file of `/proc`, in clock ticks: so many fields behind the name, which may have spaces.
+fn stat_seconds(file: &str, fields: usize) -> f64 {
+    let stat = fs::read_to_string(file).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(fields).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    ticks as f64 / clock_ticks_per_second() as f64
 }
 
 /// Processor time of the calling thread so far, in nanoseconds.
@@ -136,7 +147,7 @@ pub(crate) fn bytes_read() -> u64 {
     field("/proc/self/io", "rchar:")
 }
 
-fn peak_rss_bytes() -> u64 {
+pub(crate) fn peak_rss_bytes() -> u64 {
     field("/proc/self/status", "VmHWM:") * 1024
 }
 

@@ -1,4 +1,5 @@
-//! The log alone: append, fetch, look-ups by time, durable appends of many producers, compaction, opening.
+//! The log alone: append, fetch, look-ups by time, durable appends of many producers, compaction, opening, many
+//! partitions, a consumer that stands still.
 
 mod append;
 mod compaction;
@@ -6,6 +7,9 @@ mod disk;
 mod durable;
 mod look_up;
 pub(crate) mod open;
+pub(crate) mod partitions;
+mod pause;
+mod rival;
 mod times;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +59,15 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5, value_name = "S")]
     durable_seconds: u64,
 
+    /// How long the consumer stands still
+    #[arg(long, default_value_t = 10, value_name = "S")]
+    pause_seconds: u64,
+
+    /// Lets Kafka's own ProducerPerformance and ConsumerPerformance append and fetch the same afterwards, and prints the
+    /// ratios; needs `java` and `mvn`
+    #[arg(long)]
+    rival: bool,
+
     /// Folder for the log; a folder below it is made and deleted [default: the temporary folder]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -77,6 +90,10 @@ enum Part {
     Compaction,
     /// A gigabyte, after a close and after a kill
     Open,
+    /// Ten thousand partitions, after a close and after a kill
+    Partitions,
+    /// Memory while a consumer stands still and producers go on
+    Pause,
 }
 
 #[derive(Serialize)]
@@ -95,22 +112,36 @@ struct Report {
     compaction: Option<compaction::Report>,
     #[serde(flatten)]
     open: Option<open::Report>,
+    #[serde(flatten)]
+    partitions: Option<partitions::Report>,
+    #[serde(flatten)]
+    pause: Option<pause::Report>,
+    #[serde(flatten)]
+    comparison: Option<rival::Comparison>,
     peak_rss_bytes: u64,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Started::now();
     let is_asked = |part| options.only.is_empty() || options.only.contains(&part);
+    let append = is_asked(Part::Append).then(|| append::run(options)).transpose()?;
+    let comparison = match &append {
+        Some(ours) if options.rival => Some(rival::run(options, ours)?),
+        _ => None,
+    };
     let report = Report {
         bench: "log",
         records: options.records,
         size: options.size,
         batch: options.batch,
-        append: is_asked(Part::Append).then(|| append::run(options)).transpose()?,
+        append,
+        comparison,
         look_up: is_asked(Part::LookUp).then(|| look_up::run(options)).transpose()?,
         durable: is_asked(Part::Durable).then(|| durable::run(options)).transpose()?,
         compaction: is_asked(Part::Compaction).then(|| compaction::run(options)).transpose()?,
         open: is_asked(Part::Open).then(|| open::run(options)).transpose()?,
+        partitions: is_asked(Part::Partitions).then(|| partitions::run(options)).transpose()?,
+        pause: is_asked(Part::Pause).then(|| pause::run(options)).transpose()?,
         peak_rss_bytes: started.usage().peak_rss_bytes,
     };
     print(options.json, &report)

@@ -134,7 +134,7 @@ fn log_bytes(path: &Path) -> anyhow::Result<u64> {
 }
 
 /// A process that does not outlive its owner.
-struct Killed(Child);
+pub(super) struct Killed(pub(super) Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
