@@ -200,6 +200,10 @@ pub(crate) fn standbys_of(
     let is_mine = |task: &&TaskId| {
         // A task on the move: whoever has a copy keeps it.
         let Some(active) = active.get(task) else { return held.contains(task) };
+        // It comes here: the stream thread takes the copy over as it is, and has perhaps not done so yet.
+        if active == me {
+            return held.contains(task);
+        }
         let mut others: Vec<&String> = instances.iter().filter(|instance| *instance != active).collect();
         others.sort_by_key(|instance| hasher.hash_one((task, instance)));
         others.iter().take(replicas).any(|instance| *instance == me)
@@ -244,5 +248,13 @@ mod tests {
         let nobody = BTreeMap::new();
         assert_eq!(standbys_of("b", &tasks, &nobody, &instances, 1, &tasks), tasks);
         assert_eq!(standbys_of("b", &tasks, &nobody, &instances, 1, &[]), []);
+    }
+
+    #[test]
+    fn a_copy_of_a_task_that_comes_here_stays_until_it_is_taken_over() {
+        let (tasks, instances) = ([task(0)], ["b".to_owned()]);
+        let here = BTreeMap::from([(task(0), "b".to_owned())]);
+        assert_eq!(standbys_of("b", &tasks, &here, &instances, 1, &tasks), tasks);
+        assert_eq!(standbys_of("b", &tasks, &here, &instances, 1, &[]), []);
     }
 }
