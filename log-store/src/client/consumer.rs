@@ -86,6 +86,9 @@ pub struct ConsumerConfig {
     /// cooperative sticky.
     pub assignor: Assignor,
     /// Longest time between two polls; then the member loses its partitions (`max.poll.interval.ms`). Default: 5 min.
+    ///
+    /// Kafka's `session.timeout.ms` is about something else: there, heartbeats of a thread in the background tell that the
+    /// process of a member is alive. The members of an embedded log live in the process of the log, and are gone with it.
     pub max_poll_interval: Duration,
     /// Most bytes in one [`FetchedBatch`] (at least one record batch comes all the same). Default: 1 MiB.
     pub fetch_bytes_max: usize,

@@ -143,6 +143,29 @@ fn deleted_records_free_their_segments() {
 }
 
 #[test]
+fn readers_stop_behind_the_deleted_front_of_an_open_transaction() {
+    let log = open(&MemoryDirectory::new());
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    let config = ProducerConfig { transactional_id: Some("x".to_owned()), ..ProducerConfig::default() };
+    let mut producer = log.producer(&config).unwrap();
+    producer.init_transactions().unwrap();
+    producer.begin().unwrap();
+    let handle = producer.open(&t).unwrap();
+    for number in 0..3 {
+        producer.send(handle, RecordView::new(number, None, Some(b"open"))).unwrap();
+    }
+    producer.flush().unwrap();
+    let mut admin = log.admin().unwrap();
+    admin.delete_records(&[(t.clone(), Offset::new(2))]).unwrap();
+    let stable = admin.list_offset(&t, OffsetSpec::Latest(Isolation::ReadCommitted)).unwrap();
+    assert_eq!(stable, Some(Offset::new(2)), "the last stable offset is not before the log start");
+    assert!(read(&log, &t).is_empty());
+    producer.commit().unwrap();
+    assert_eq!(read(&log, &t), ["open"]);
+}
+
+#[test]
 fn a_setting_that_is_changed_counts_from_the_next_round() {
     let log = open(&MemoryDirectory::new());
     create(&log, "t", 1, &[("retention.ms", "-1")]);
@@ -205,6 +228,38 @@ fn compaction_goes_on_while_others_write_and_read() {
         [("a", "297"), ("b", "298"), ("c", "299")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     log.clean().unwrap();
     assert_eq!(table(&log, &t).0, expected);
+}
+
+#[test]
+fn a_reader_comes_to_an_open_transaction_though_all_before_it_was_compacted_away() {
+    let log = open(&MemoryDirectory::new());
+    create(&log, "t", 1, &COMPACTED);
+    let t = partition("t", 0);
+    let begin = |id: &str| {
+        let config = ProducerConfig { transactional_id: Some(id.to_owned()), ..ProducerConfig::default() };
+        let mut producer = log.producer(&config).unwrap();
+        producer.init_transactions().unwrap();
+        producer.begin().unwrap();
+        let handle = producer.open(&t).unwrap();
+        producer.send(handle, RecordView::new(0, Some(b"a"), Some(id.as_bytes()))).unwrap();
+        producer.flush().unwrap();
+        producer
+    };
+    let mut aborted = begin("aborted");
+    let mut open = begin("open");
+    aborted.abort().unwrap();
+    let fill: Vec<_> = (0..30).map(|number| ("k", Some(format!("{number:0>60}")))).collect();
+    put(&log, &t, &fill).unwrap();
+    assert_eq!(log.clean().unwrap().compacted_partitions, 1);
+    let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
+    consumer.assign(&[(t.clone(), StartAt::Beginning)]).unwrap();
+    let end = consumer.end_offset(&t, Isolation::ReadCommitted).unwrap();
+    assert_eq!(end, Offset::new(1));
+    while !matches!(consumer.poll(Duration::ZERO).unwrap(), Polled::Idle) {}
+    assert_eq!(consumer.position(&t), Some(end), "who reads up to the end would wait for ever");
+    open.commit().unwrap();
+    assert_eq!(table(&log, &t).0["a"], "open");
+    assert_eq!(consumer.end_offset(&t, Isolation::ReadCommitted).unwrap(), Offset::new(34));
 }
 
 #[test]

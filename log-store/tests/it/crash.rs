@@ -111,6 +111,63 @@ fn a_segment_that_ends_at_a_checkpoint_knows_its_latest_time_after_a_power_cut()
     }
 }
 
+#[test]
+fn an_index_of_a_lost_segment_says_nothing_of_the_next_one_of_its_name() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[("segment.bytes", "1024")]);
+    let t = partition("t", 0);
+    let config = ProducerConfig { transactional_id: Some("x".into()), ..ProducerConfig::default() };
+    let mut producer = log.producer(&config).unwrap();
+    producer.init_transactions().unwrap();
+    let handle = producer.open(&t).unwrap();
+    let mut commit = |number: i64| {
+        producer.begin().unwrap();
+        let value = format!("{number:>900}");
+        producer.send(handle, RecordView::new(number, None, Some(value.as_bytes()))).unwrap();
+        producer.commit().unwrap();
+    };
+    commit(0);
+    // A power cut has left them: they say that all of this producer was aborted.
+    for base in 2..30_i64 {
+        let file = directory.open(&format!("t-0/{base:020}.txnindex"), OpenMode::Create).unwrap();
+        let numbers = [0, base, base + 100, base + 101].map(i64::to_be_bytes).concat();
+        file.write_at(0, &[&[0, 0], &numbers[..]].concat()).unwrap();
+    }
+    for number in 1..10 {
+        commit(number);
+    }
+    drop(producer);
+    log.close().unwrap();
+    let log = open_in(&directory);
+    let read: Vec<String> = read(&log, &t).iter().map(|value| value.trim().to_owned()).collect();
+    assert_eq!(read, (0..10).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_deleted_is_not_missing_when_the_rest_is_lost() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    // Nothing of it is synced but that the front is deleted.
+    let producer = write(&log, 0..10);
+    log.admin().unwrap().delete_records(&[(partition("t", 0), Offset::new(2))]).unwrap();
+    let mut image = directory.crash(CrashPlan::LoseAll);
+    std::mem::forget((producer, log));
+    for plan in [CrashPlan::ProcessOnly, CrashPlan::LoseAll] {
+        let log = open_in(&image);
+        assert_eq!(read(&log, &partition("t", 0)), [""; 0]);
+        let earliest = log.admin().unwrap().list_offset(&partition("t", 0), OffsetSpec::Earliest).unwrap();
+        assert_eq!(earliest, Some(Offset::new(2)));
+        let after = image.crash(plan);
+        std::mem::forget(log);
+        image = after;
+    }
+    let log = open_in(&image);
+    produce(&log, &partition("t", 0), &["goes on"]).unwrap();
+    assert_eq!(read_from(&log, &partition("t", 0), crate::support::at(2)).unwrap(), ["goes on"]);
+}
+
 /// Sends records of 170 bytes to partition 0 of `t`, each with its number as time.
 fn write(log: &EmbeddedLog, numbers: std::ops::Range<i64>) -> Box<dyn Producer> {
     let mut producer = log.producer(&ProducerConfig { batch_bytes: 300, ..ProducerConfig::default() }).unwrap();

@@ -24,6 +24,8 @@ use crate::{
 pub struct PartitionReader {
     directory: Arc<dyn Directory>,
     id: TopicPartition,
+    /// What is before it was deleted.
+    log_start: Offset,
     /// No batch that ends before this offset is shown.
     next: Offset,
     /// The segment under way, by its base offset.
@@ -58,10 +60,12 @@ impl PartitionReader {
     /// `Io`, if the checkpoint of deleted records cannot be read.
     pub fn new(directory: Arc<dyn Directory>, id: TopicPartition, from: Offset, isolation: Isolation) -> Result<Self> {
         let log_starts = read_offsets(&*directory, LOG_STARTS)?.unwrap_or_default();
-        let next = from.max(log_starts.get(&id).copied().unwrap_or_default());
+        let log_start = log_starts.get(&id).copied().unwrap_or_default();
+        let next = from.max(log_start);
         let begin = |next| PartitionReader {
             directory: Arc::clone(&directory),
             id: id.clone(),
+            log_start,
             next,
             segment: None,
             scout: None,
@@ -77,6 +81,37 @@ impl PartitionReader {
     #[must_use]
     pub fn position(&self) -> Offset {
         self.next
+    }
+
+    /// The first offset that is kept.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn log_start(&self) -> Result<Offset> {
+        Ok(self.log_start.max(self.bases()?.first().copied().unwrap_or_default()))
+    }
+
+    /// Goes on to the end of what is written, through the indexes: what [`PartitionReader::next_batch`] shows then comes
+    /// later.
+    ///
+    /// # Errors
+    ///
+    /// As [`PartitionReader::next_batch`].
+    pub fn seek_to_end(&mut self) -> Result<()> {
+        if let Some(&base) = self.bases()?.last() {
+            let from = self.next.max(base);
+            let path = self.path(base, "index");
+            let entries = Index::open(&*self.directory, path, base, |_: &OffsetEntry| true)?;
+            let last = entries.and_then(|entries| entries.last()).map_or(from, |last| from.max(last.offset));
+            (self.next, self.segment) = (last, None);
+            if self.next_bytes()?.is_none() {
+                // The index may be ahead of the batches, after a power cut.
+                (self.next, self.segment) = (from, None);
+            }
+        }
+        while self.next_bytes()?.is_some() {}
+        Ok(())
     }
 
     /// Goes on to the first record that is as late as `timestamp`, or to the end if there is none: through the indexes,

@@ -30,6 +30,13 @@ pub(crate) struct Fetched {
     pub(crate) aborted: Arc<[AbortedTransaction]>,
 }
 
+impl Fetched {
+    /// No batch: reading goes on at `end`.
+    fn nothing_before(end: Offset) -> Self {
+        Fetched { bytes: Bytes::new(), next: end, aborted: Arc::default() }
+    }
+}
+
 /// Where in a file to read, found under the lock and used after it.
 pub(super) struct Place {
     pub(super) file: Arc<dyn SegmentFile>,
@@ -77,7 +84,7 @@ enum Found {
 
 impl Partition {
     /// Whole batches from the one that holds `from` on, up to `bytes_max` (but at least one). `None` if nothing from
-    /// there on is visible yet.
+    /// there on is visible yet. No batch, and where reading goes on, if compaction has taken all that was.
     ///
     /// # Errors
     ///
@@ -118,7 +125,7 @@ impl Partition {
                 Ok(Some(fetched))
             }
             // Compaction may leave a segment without a batch at or after `from`: go on in the next one.
-            None => self.fetch_next_segment(from, bytes_max, isolation),
+            None => self.fetch_next_segment(from, place.end, bytes_max, isolation),
         }
     }
 
@@ -178,6 +185,7 @@ impl Partition {
     fn fetch_next_segment(
         self: &Arc<Self>,
         from: Offset,
+        end: Offset,
         bytes_max: usize,
         isolation: Isolation,
     ) -> Result<Option<Fetched>> {
@@ -187,6 +195,7 @@ impl Partition {
             log.segments.get(number).map(|segment| segment.base)
         };
         match next {
+            Some(next) if next >= end => Ok(Some(Fetched::nothing_before(end))),
             Some(next) if next > from => self.fetch(next, bytes_max, isolation),
             _ => Ok(None),
         }
@@ -226,7 +235,8 @@ fn from_tail(log: &Log, from: Offset, end: Offset, bytes_max: usize) -> Option<F
     Some(Fetched { bytes: gathered.freeze(), next, aborted })
 }
 
-/// From the file: whole batches, their checksums verified. `None` if the file ends before `from`.
+/// From the file: whole batches, their checksums verified; none if what is left is not visible yet. `None` if the file
+/// ends before `from`.
 fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>> {
     let mut begin = place.from;
     let mut wanted = bytes_max.saturating_add(INDEX_GAP);
@@ -283,7 +293,8 @@ fn read(place: &Place, from: Offset, bytes_max: usize) -> Result<Option<Fetched>
             return Ok(Some(Fetched { bytes, next, aborted: Arc::default() }));
         }
         if is_past_end {
-            return Ok(None);
+            // Compaction has taken all that was visible: whoever waits for `end` is there.
+            return Ok(Some(Fetched::nothing_before(place.end)));
         }
         if start == 0 && buffer.len() >= needed.min(left) && needed <= wanted {
             let reason = format!("{left} bytes at the end are less than a batch");

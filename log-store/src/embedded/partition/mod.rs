@@ -261,7 +261,8 @@ impl Log {
     fn end(&self, isolation: Isolation) -> Offset {
         match isolation {
             Isolation::ReadUncommitted => self.log_end,
-            Isolation::ReadCommitted => self.producers.states.last_stable(self.log_end),
+            // The front of an open transaction may have been deleted.
+            Isolation::ReadCommitted => self.producers.states.last_stable(self.log_end).max(self.log_start),
         }
     }
 }

@@ -179,7 +179,8 @@ impl Partition {
                 file.sync().map_err(|error| Error::io("sync", sealed.located(directory), error))?;
             }
         }
-        if end < known_good {
+        // What comes before the log start is deleted, and no loss.
+        if end < known_good && self.known.log_start.is_none_or(|log_start| log_start < known_good) {
             let reason = format!("the log ends at offset {end}, but everything before {known_good} was synced");
             let (file, position) = match segments.last() {
                 Some(last) => (last.located(directory), last.size_bytes),

@@ -135,7 +135,11 @@ impl Partition {
             file.write_at(0, &bytes)?;
             Ok(file)
         };
-        let file = write().map_err(|error| Error::io("write", directory.locate(&path), error))?;
+        let file = write().map_err(|error| {
+            // The disk may be full, and the log go on without it: a half of it is of no use.
+            let _ = directory.remove(&path);
+            Error::io("write", directory.locate(&path), error)
+        })?;
         let snapshots = &mut log.producers.snapshots;
         if snapshots.last() != Some(&at) {
             snapshots.push(at);

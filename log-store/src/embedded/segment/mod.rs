@@ -72,7 +72,12 @@ impl Segment {
         let create = || {
             let file = directory.open(&path, OpenMode::Create)?;
             file.truncate(0)?;
-            Ok(file)
+            // A power cut may have taken a segment of this name and left its index, which nobody writes where nothing is
+            // aborted: it would hide what others commit.
+            match directory.remove(&segment.path("txnindex")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(file),
+            }
         };
         let file = create().map_err(|error| Error::io("create", directory.locate(&path), error))?;
         segment.file = Some(file);

@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Walk {
     /// Name of the directory.
     pub(super) directory: String,
+    /// Base of the first segment.
+    pub(super) start: Offset,
     /// No batch begins before this offset.
     pub(super) next: Offset,
     /// Compaction leaves gaps between batches, and takes batches away from a producer's sequence.
@@ -57,6 +59,7 @@ impl Check<'_> {
         let topic = facts.topics.as_ref().and_then(|topics| topics.get(&id.topic));
         let policy = topic.and_then(|topic| topic.config.get("cleanup.policy"));
         let mut walk = Walk {
+            start: Offset::ZERO,
             next: Offset::ZERO,
             // Of a topic that we do not know, anything may be.
             is_compacted: topic.is_none() || policy.is_some_and(|policy| policy.contains("compact")),
@@ -82,9 +85,10 @@ impl Check<'_> {
         }
         segments.sort_unstable();
         walk.snapshots.sort_unstable_by(|a, b| b.cmp(a));
-        self.check_metadata(&walk, topic.map(|topic| topic.topic_id))?;
+        self.check_metadata(&walk, topic.map(|topic| topic.topic_id), segments.is_empty())?;
 
-        walk.next = segments.first().copied().unwrap_or_default();
+        walk.start = segments.first().copied().unwrap_or_default();
+        walk.next = walk.start;
         for (index, base) in segments.iter().enumerate() {
             self.check_segment(&mut walk, *base, index + 1 == segments.len())?;
         }
@@ -94,14 +98,14 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn check_metadata(&mut self, walk: &Walk, topic_id: Option<[u8; 16]>) -> Result<()> {
+    fn check_metadata(&mut self, walk: &Walk, topic_id: Option<[u8; 16]>, is_empty: bool) -> Result<()> {
         let path = format!("{}/partition.metadata", walk.directory);
         match (self.read(&path)?, read_topic_id(self.directory, &walk.directory)?) {
             (_, Some(stored)) if topic_id.is_some_and(|expected| stored != expected) => {
                 self.error(&path, None, "is of another topic of the same name");
             }
-            (Some(_), None) if walk.is_clean => self.error(&path, None, "holds no topic id"),
-            // A crash while the partition was made; the table of topics has the id.
+            (Some(_), None) if walk.is_clean && !is_empty => self.error(&path, None, "holds no topic id"),
+            // A crash while the partition was made: the first append makes it anew. The table of topics has the id.
             (Some(_), None) => self.note(&path, None, "holds no topic id"),
             _ => {}
         }
@@ -138,7 +142,7 @@ impl Check<'_> {
             let what = format!("is of offset {at}, but the log ends at {end}");
             self.note(&walk.path(at, "snapshot"), None, what);
         }
-        if end < recovery_point {
+        if end < recovery_point && log_start.is_none_or(|log_start| log_start < recovery_point) {
             let what = format!("the log ends at offset {end}, but everything before {recovery_point} was synced");
             self.error(&walk.directory, None, what);
         }
