@@ -103,7 +103,9 @@ fn dump_file(args: &Args, path: &Path, out: &mut Output) -> anyhow::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = FileDirectory::new(parent)?;
     let contents = inspect::open(&directory, name)?;
-    if !out.is_json() {
+    if out.is_json() {
+        out.set_file(path);
+    } else {
         out.bytes(format!("Dumping {}\n", path.display()).as_bytes())?;
     }
     match contents {
@@ -138,11 +140,20 @@ fn dump_records(
         let (offset, record) = record?;
         let size = |part: Option<&[u8]>| part.map_or(-1, |part| part.len() as i64);
         let headers = record.headers.to_headers();
+        let delta = offset.offsets_since(header.base_offset);
+        let sequence =
+            (header.base_sequence >= 0).then(|| (u64::from(header.base_sequence.unsigned_abs()) + delta) & 0x7fff_ffff);
+        let marker = if header.is_control { batch.marker().ok().flatten() } else { None };
         if out.is_json() {
             let mut object = json!({
-                "offset": offset.value(), "timestamp": record.timestamp,
-                "keySize": size(record.key), "valueSize": size(record.value),
+                "offset": offset.value(), "timestamp": record.timestamp, "timestampType": time,
+                "keySize": size(record.key), "valueSize": size(record.value), "sequence": sequence,
+                "headerKeys": headers.as_slice().iter().map(|header| &header.key[..]).collect::<Vec<_>>(),
             });
+            if let Some(marker) = marker {
+                object["endTxnMarker"] = marker_name(marker.kind).into();
+                object["coordinatorEpoch"] = marker.coordinator_epoch.into();
+            }
             if let Some(commit) = commit_of(args, &record) {
                 object["commit"] = commit;
             } else if args.values {
@@ -156,13 +167,10 @@ fn dump_records(
         line.clear();
         let (key_size, value_size) = (size(record.key), size(record.value));
         write!(line, "| offset: {offset} {time}: {} keySize: {key_size} valueSize: {value_size}", record.timestamp)?;
-        if header.base_sequence >= 0 {
-            let delta = offset.offsets_since(header.base_offset);
-            write!(line, " sequence: {}", (header.base_sequence.unsigned_abs() as u64 + delta) & 0x7fff_ffff)?;
+        if let Some(sequence) = sequence {
+            write!(line, " sequence: {sequence}")?;
         }
-        if header.is_control
-            && let Ok(Some(marker)) = batch.marker()
-        {
+        if let Some(marker) = marker {
             let kind = marker_name(marker.kind);
             write!(line, " endTxnMarker: {kind} coordinatorEpoch: {}", marker.coordinator_epoch)?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use log_store::{
-    Error, Offset, TopicName, TopicPartition,
+    Offset, TopicName, TopicPartition,
     client::{Admin, CommittedOffset, Isolation, LogClient, OffsetSpec},
     embedded::{
         inspect,
@@ -21,17 +21,22 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List groups that have committed offsets. Reads beside a process that has the log open, too.
+    /// List groups that have committed offsets. Reads the files as they are, beside a process that has the log open, too.
     #[command(after_help = "Example: logctl --data ./data groups list")]
     List,
-    /// Show where a group is in each partition, and how far it lags behind. Reads beside a process that has the log
-    /// open, too.
+    /// Show where a group is in each partition, and how far it lags behind. Reads the files as they are, beside a process
+    /// that has the log open, too. Its members are not in the files: only that process knows them.
     #[command(after_help = "Example: logctl --data ./data --json groups describe billing | jq .lag")]
     Describe { group: String },
     /// Set the committed offsets of a group.
-    #[command(after_help = "Example: logctl --data ./data groups reset-offsets billing --topic orders --to-earliest")]
+    #[command(after_help = "\
+Examples:
+  logctl --data ./data groups reset-offsets billing --topic orders --to-earliest
+  logctl --data ./data groups reset-offsets billing --topic orders --partition 3 --to-offset 1000 --dry-run
+  logctl --data ./data groups reset-offsets billing --topic orders --to-time 1700000000000")]
     ResetOffsets(ResetOffsets),
     /// Forget a group and its offsets.
+    #[command(after_help = "Example: logctl --data ./data groups delete billing")]
     Delete { group: String },
 }
 
@@ -78,40 +83,24 @@ struct To {
 
 pub(crate) fn run(command: &Command, data: &Data, out: &mut Output) -> anyhow::Result<()> {
     let directory = data.directory()?;
-    let log = match (data.open(), command) {
-        // What is committed can be read beside whoever has the log open.
-        (Err(error), Command::List | Command::Describe { .. }) if is_locked(&error) => {
-            say(format_args!("{error:#}; this is what is committed, members are not known"));
-            return run_beside(command, directory, out);
-        }
-        (log, _) => log?,
-    };
-    let mut admin = log.admin()?;
     match command {
-        Command::List => {
-            for group in admin.list_groups()? {
-                out.result(format_args!("{group}"), || json!({"group": group}))?;
-            }
-        }
-        Command::Describe { group } => {
-            known(&mut *admin, group)?;
-            for (partition, committed) in admin.group_offsets(group)? {
-                // Of a topic that was deleted, there is no end.
-                let end = admin.list_offset(&partition, OffsetSpec::Latest(Isolation::ReadUncommitted)).ok().flatten();
-                describe(group, &partition, &committed, end, out)?;
-            }
-        }
+        Command::List => list(directory, out),
+        Command::Describe { group } => describe(group, directory, out),
         Command::ResetOffsets(args) => {
             let partitions = partitions(&directory, &args.topic, &args.partition)?;
-            reset(&mut *admin, args, partitions, out)?;
+            let log = data.open()?;
+            reset(&mut *log.admin()?, args, partitions, out)?;
+            Ok(log.close()?)
         }
         Command::Delete { group } => {
+            let log = data.open()?;
+            let mut admin = log.admin()?;
             known(&mut *admin, group)?;
             admin.delete_group(group)?;
+            drop(admin);
+            Ok(log.close()?)
         }
     }
-    drop(admin);
-    Ok(log.close()?)
 }
 
 fn known(admin: &mut dyn Admin, group: &str) -> anyhow::Result<()> {
@@ -121,32 +110,30 @@ fn known(admin: &mut dyn Admin, group: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `list` and `describe` of a log that somebody else has open.
-fn run_beside(command: &Command, directory: FileDirectory, out: &mut Output) -> anyhow::Result<()> {
+fn list(directory: FileDirectory, out: &mut Output) -> anyhow::Result<()> {
     let directory: Arc<dyn Directory> = Arc::new(directory);
-    let groups = inspect::group_offsets(&directory)?;
-    let Command::Describe { group } = command else {
-        for group in groups.keys() {
-            out.result(format_args!("{group}"), || json!({"group": group}))?;
-        }
-        return Ok(());
-    };
-    let offsets = groups.get(group).with_context(|| unknown(group))?;
-    for (partition, committed) in offsets {
-        describe(group, partition, committed, end_beside(&directory, partition)?, out)?;
+    for group in inspect::group_offsets(&directory)?.keys() {
+        out.result(format_args!("{group}"), || json!({"group": group}))?;
     }
     Ok(())
 }
 
-fn is_locked(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::Locked { .. }))
+fn describe(group: &str, directory: FileDirectory, out: &mut Output) -> anyhow::Result<()> {
+    let directory: Arc<dyn Directory> = Arc::new(directory);
+    let mut groups = inspect::group_offsets(&directory)?;
+    let offsets = groups.remove(group).with_context(|| unknown(group))?;
+    for (partition, committed) in &offsets {
+        print(group, partition, committed, end_beside(&directory, partition)?, out)?;
+    }
+    say(format_args!("this is what is committed; who reads, only the process knows that has the log open"));
+    Ok(())
 }
 
 fn unknown(group: &str) -> String {
     format!("unknown group {group}; `groups list` shows all")
 }
 
-fn describe(
+fn print(
     group: &str,
     partition: &TopicPartition,
     committed: &CommittedOffset,

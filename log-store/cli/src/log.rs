@@ -87,7 +87,7 @@ pub(crate) fn end_beside(directory: &Arc<dyn Directory>, id: &TopicPartition) ->
         return Ok(None);
     }
     let mut reader = PartitionReader::new(Arc::clone(directory), id.clone(), Offset::ZERO, Isolation::ReadUncommitted)?;
-    while reader.next_batch()?.is_some() {}
+    reader.seek_to_end()?;
     Ok(Some(reader.position()))
 }
 

@@ -75,6 +75,7 @@ enum Command {
     /// Count what topics hold.
     Stats(stats::Args),
     /// Print a script that completes command lines.
+    #[command(after_help = "Example: source <(logctl completions bash)")]
     Completions {
         /// For this shell.
         shell: clap_complete::Shell,

@@ -5,6 +5,7 @@
 use std::{
     fmt,
     io::{self, BufWriter, StdoutLock, Write},
+    path::Path,
 };
 
 use serde_json::Value;
@@ -13,11 +14,13 @@ use serde_json::Value;
 pub(crate) struct Output {
     out: BufWriter<StdoutLock<'static>>,
     is_json: bool,
+    /// What every JSON object names beside its own fields.
+    file: Option<String>,
 }
 
 impl Output {
     pub(crate) fn new(is_json: bool) -> Self {
-        Output { out: BufWriter::with_capacity(64 << 10, io::stdout().lock()), is_json }
+        Output { out: BufWriter::with_capacity(64 << 10, io::stdout().lock()), is_json, file: None }
     }
 
     /// True if JSON was asked for.
@@ -30,8 +33,18 @@ impl Output {
         if self.is_json { self.json(&json()) } else { writeln!(self.out, "{text}").map_err(named) }
     }
 
+    /// From here on every JSON object has this `file`, unless it has one of its own.
+    pub(crate) fn set_file(&mut self, file: &Path) {
+        self.file = Some(file.display().to_string());
+    }
+
     /// One JSON object on a line of its own.
     pub(crate) fn json(&mut self, value: &Value) -> io::Result<()> {
+        if let (Some(file), Value::Object(fields)) = (&self.file, value) {
+            let mut fields = fields.clone();
+            fields.entry("file").or_insert_with(|| file.clone().into());
+            return self.bytes(format!("{}\n", Value::Object(fields)).as_bytes());
+        }
         self.bytes(format!("{value}\n").as_bytes())
     }
 

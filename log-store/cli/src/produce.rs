@@ -1,6 +1,7 @@
 //! `produce`: lines become records.
 
 use std::{
+    fmt::Display,
     fs::File,
     io::{self, BufRead, BufReader, IsTerminal, Read},
     path::PathBuf,
@@ -91,9 +92,11 @@ struct Line {
 
 pub(crate) fn run(args: &Args, data: &Data, out: &mut Output) -> anyhow::Result<()> {
     let directory = data.directory()?;
-    // An unknown one is named before anything is read.
-    partitions(&directory, &args.topic, args.partition.as_slice())?;
     let all = partitions(&directory, &args.topic, &[])?;
+    // An unknown one is named before anything is read.
+    if let Some(missing) = args.partition.filter(|partition| *partition as usize >= all.len()) {
+        bail!(no_partition(args, all.len(), missing));
+    }
     let log = data.open()?;
     let config = ProducerConfig { compression: args.compression, ..ProducerConfig::default() };
     let mut target = Target { producer: log.producer(&config)?, handles: Vec::new(), turn: 0, count: 0 };
@@ -177,7 +180,7 @@ impl Target {
             }
         };
         let Some(handle) = self.handles.get(partition) else {
-            bail!("topic {} has partitions 0 to {}, not {partition}", args.topic, count - 1);
+            bail!(no_partition(args, count, partition));
         };
         let timestamp = match record.timestamp.or(args.timestamp) {
             Some(timestamp) => timestamp,
@@ -188,6 +191,10 @@ impl Target {
         self.count += 1;
         Ok(())
     }
+}
+
+fn no_partition(args: &Args, count: usize, missing: impl Display) -> String {
+    format!("topic {} has partitions 0 to {}, not {missing}", args.topic, count - 1)
 }
 
 /// The record of a line; `None` for an empty line of JSON.

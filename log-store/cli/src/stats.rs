@@ -17,6 +17,12 @@ use crate::{
 
 /// Counts segments, bytes and records of each partition. Reads beside a process that has the log open.
 #[derive(Parser)]
+#[command(after_help = "\
+START is the first offset that is kept; FIRST TIME and LAST TIME are the smallest and the greatest timestamp of a record.
+
+Examples:
+  logctl --data ./data stats
+  logctl --data ./data --json stats clicks | jq .records")]
 pub(crate) struct Args {
     /// The topics; all if none is named.
     #[arg(value_parser = topic_name)]
@@ -30,7 +36,7 @@ struct Counts {
     bytes: u64,
     batches: u64,
     records: u64,
-    first_offset: Option<u64>,
+    start_offset: u64,
     end_offset: u64,
     first_timestamp: Option<i64>,
     last_timestamp: Option<i64>,
@@ -68,23 +74,23 @@ fn count(directory: &Arc<dyn Directory>, partition: &TopicPartition) -> anyhow::
     let from = log_store::Offset::ZERO;
     let mut reader = PartitionReader::new(Arc::clone(directory), partition.clone(), from, Isolation::ReadUncommitted)?;
     while let Some(batch) = reader.next_batch()? {
-        let header = log_store::batch::BatchHeader::parse(&batch.bytes)?;
         counts.batches += 1;
         counts.bytes += batch.bytes.len() as u64;
         let mut cursor = batch.cursor();
         while let Some(record) = cursor.advance()? {
             counts.records += 1;
-            counts.first_offset.get_or_insert(record.offset.value());
+            let timestamp = cursor.view(&record).timestamp;
+            counts.first_timestamp = Some(counts.first_timestamp.map_or(timestamp, |first| first.min(timestamp)));
+            counts.last_timestamp = counts.last_timestamp.max(Some(timestamp));
         }
-        counts.first_timestamp.get_or_insert(header.max_timestamp);
-        counts.last_timestamp = counts.last_timestamp.max(Some(header.max_timestamp));
     }
-    counts.end_offset = reader.position().value();
+    counts.start_offset = reader.log_start()?.value();
+    counts.end_offset = reader.position().value().max(counts.start_offset);
     Ok(counts)
 }
 
 fn print(partition: &TopicPartition, counts: &Counts, out: &mut Output) -> std::io::Result<()> {
-    let start = counts.first_offset.unwrap_or(counts.end_offset);
+    let start = counts.start_offset;
     let time = |timestamp: Option<i64>| timestamp.map_or("-".to_owned(), |timestamp| timestamp.to_string());
     let numbers = [counts.segments, counts.bytes, counts.batches, counts.records, start, counts.end_offset];
     let numbers = numbers.map(|number| format!(" {number:>14}")).concat();

@@ -34,14 +34,18 @@ pub(crate) enum Command {
         if_not_exists: bool,
     },
     /// List all topics.
+    #[command(after_help = "Example: logctl --data ./data topics list")]
     List,
     /// Show partitions and settings.
+    #[command(after_help = "Example: logctl --data ./data --json topics describe orders | jq .config")]
     Describe {
         /// The topics; all if none is named.
         #[arg(value_parser = topic_name)]
         names: Vec<TopicName>,
     },
     /// Change settings.
+    #[command(after_help = "Example: logctl --data ./data topics alter orders --config retention.ms=3600000 \
+                            --delete-config retention.bytes")]
     Alter {
         #[arg(value_parser = topic_name)]
         name: TopicName,
@@ -53,6 +57,7 @@ pub(crate) enum Command {
         delete_config: Vec<String>,
     },
     /// Delete topics with all their records.
+    #[command(after_help = "Example: logctl --data ./data topics delete orders clicks")]
     Delete {
         #[arg(required = true, value_parser = topic_name)]
         names: Vec<TopicName>,

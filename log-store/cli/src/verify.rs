@@ -23,6 +23,11 @@ use crate::{
 /// Exit code 1 means that something is damaged. What an interrupted write left behind is only noted: the next opening
 /// takes care of it. While another process has the log open, what is not yet checkpointed is left out.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  logctl --data ./data verify
+  logctl --data ./data verify clicks-0 || echo damaged
+  logctl --data ./data --json verify | jq .what")]
 pub(crate) struct Args {
     /// Only this topic, or partition (as in clicks-0).
     #[arg(value_name = "TOPIC[-PARTITION]")]
