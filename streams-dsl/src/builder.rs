@@ -213,9 +213,12 @@ impl StreamsBuilder {
         let (source_name, name) = source_names(&mut graph, consumed.name.clone());
         let write = Arc::new(move |topology: &mut Topology, wiring: &Wiring<'_>| {
             let (store, supplier) = (Arc::clone(&store), Arc::clone(&supplier));
-            topology.add_global_store(store, source(&source_name, topic.as_str(), &consumed), wiring.name(), move || {
-                supplier()
-            });
+            topology.add_global_store(
+                store,
+                source(&source_name, topic.as_str(), &consumed),
+                wiring.name(),
+                move || supplier(),
+            );
         });
         graph.add(GraphNode::new(name, Step::Other, write), &[Graph::ROOT]);
         drop(graph);

@@ -259,6 +259,27 @@ impl Inner {
         Ok(())
     }
 
+    /// Lets the disk begin with what was appended, if it is much: nobody waits for this sync, and the next one, which
+    /// somebody does wait for, finds less to do.
+    pub(crate) fn sync_early(&self) {
+        let shared = &self.shared;
+        if !shared.has_threads || shared.config.durability != Durability::Fsync || !shared.syncer.begin_early() {
+            return;
+        }
+        // Not the log itself: whoever drops its last handle expects that it is closed.
+        let (of_thread, checkpointer) = (Arc::clone(shared), Arc::clone(&self.checkpointer));
+        let run = move || {
+            // A failure has poisoned the log, which tells everybody else; so does a failed checkpoint.
+            if of_thread.syncer.wait(&of_thread).unwrap_or(false) {
+                let _told_by_the_log = checkpointer.ask();
+            }
+            of_thread.syncer.end_early();
+        };
+        if thread::Builder::new().name("log-sync".to_owned()).spawn(run).is_err() {
+            shared.syncer.end_early();
+        }
+    }
+
     /// What is known of a partition without files.
     pub(crate) fn known_nothing(&self) -> Known {
         Known { recovery_point: Offset::ZERO, log_start: None, is_clean: false, is_checkpointed: true }

@@ -220,6 +220,7 @@ impl EmbeddedProducer {
     fn make_room(&mut self, index: usize, record: &RecordView<'_>) -> Result<()> {
         self.wait_for_disk().inspect_err(|_| self.session.fail())?;
         self.append(index)?;
+        self.log.sync_early();
         let target = &self.targets[index];
         let len = target.builder.len_bytes_with(record);
         if len <= target.limits.bytes_max {

@@ -25,6 +25,10 @@ const PARTITIONS_PER_CHECKPOINT: usize = 32;
 /// … but not more than this many times.
 const CHECKPOINT_FACTOR_MAX: usize = 4;
 
+/// Unsynced bytes with which the disk begins before anybody waits for it. More, and a commit of as much as a disk writes
+/// between two commits waits long; less, and the many syncs cost more than they save.
+const EARLY_BYTES: u64 = 4 << 20;
+
 /// The state of group commit.
 #[derive(Default)]
 pub(crate) struct Syncer {
@@ -38,6 +42,8 @@ struct Rounds {
     dirty: Vec<Arc<Partition>>,
     /// Bytes appended since the last round began.
     dirty_bytes: u64,
+    /// A sync is under way that nobody waits for.
+    is_early: bool,
     /// Rounds that are over.
     finished: u64,
     /// The round under way.
@@ -63,6 +69,18 @@ impl Syncer {
             state.dirty.push(Arc::clone(partition));
         }
         state.dirty_bytes += bytes;
+    }
+
+    /// True if there is much to sync and no early sync under way: the caller then makes one, up to [`Self::end_early`].
+    pub(crate) fn begin_early(&self) -> bool {
+        let mut state = self.state.lock();
+        let begins = !state.is_early && state.dirty_bytes >= EARLY_BYTES;
+        state.is_early |= begins;
+        begins
+    }
+
+    pub(crate) fn end_early(&self) {
+        self.state.lock().is_early = false;
     }
 
     /// True if so many bytes or files are unsynced that a producer waits for a sync before it appends more.

@@ -143,9 +143,12 @@ impl SegmentFile for SlowFile {
 
 /// A log that lets 10,000 bytes wait for a sync.
 fn slow_log() -> (EmbeddedLog, Arc<Gate>) {
+    slow_log_with(LogConfig { unsynced_bytes_max: 10_000, ..LogConfig::default() })
+}
+
+fn slow_log_with(config: LogConfig) -> (EmbeddedLog, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
     let disk = SlowDisk { disk: MemoryDirectory::new(), gate: Arc::clone(&gate) };
-    let config = LogConfig { unsynced_bytes_max: 10_000, ..LogConfig::default() };
     let log = EmbeddedLog::open_in(Arc::new(disk), config).unwrap();
     create(&log, "t", 1, &[]);
     (log, gate)
@@ -222,6 +225,26 @@ fn a_producer_that_needs_an_id_fails_in_time_and_goes_on_later() {
     }
     producer.flush().unwrap();
     check(&log, refused + 1);
+}
+
+#[test]
+fn a_large_transaction_is_on_its_way_to_the_disk_before_its_commit() {
+    let (log, gate) = slow_log_with(LogConfig::default());
+    gate.shut_for("t-0/");
+    let config = ProducerConfig { transactional_id: Some("large".into()), ..ProducerConfig::default() };
+    let mut producer = log.producer(&config).unwrap();
+    producer.init_transactions().unwrap();
+    producer.begin().unwrap();
+    let handle = producer.open(&partition("t", 0)).unwrap();
+    // Eight megabytes and more; nobody waits for the disk, which has begun all the same.
+    const COUNT: usize = 80_000;
+    for number in 0..COUNT {
+        producer.send(handle, RecordView::new(1, None, Some(value(number).as_bytes()))).unwrap();
+    }
+    gate.wait_for_somebody();
+    gate.open();
+    producer.commit().unwrap();
+    check(&log, COUNT);
 }
 
 #[test]
