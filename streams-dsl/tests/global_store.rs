@@ -20,7 +20,7 @@ impl Processor<String, String, (), ()> for Keep {
     }
 
     fn process(&mut self, record: Record<String, String>, ctx: &mut ProcessorContext<'_, (), ()>) -> ProcessResult {
-        ctx.store(self.1.unwrap()).put(&record.key, record.value.parse()?)?;
+        ctx.store(self.1.ok_or("init comes first")?).put(&record.key, record.value.parse()?)?;
         Ok(())
     }
 }
@@ -36,7 +36,7 @@ impl Processor<String, f64, String, f64> for Convert {
     }
 
     fn process(&mut self, record: Record<String, f64>, ctx: &mut ProcessorContext<'_, String, f64>) -> ProcessResult {
-        let rate = ctx.store(self.0.unwrap()).get(&record.key)?.copied().unwrap_or(1.0);
+        let rate = ctx.store(self.0.ok_or("init comes first")?).get(&record.key)?.copied().unwrap_or(1.0);
         let value = record.value * rate;
         ctx.forward(record.with_value(value))
     }
