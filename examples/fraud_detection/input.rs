@@ -137,7 +137,7 @@ impl Row {
             return whole;
         }
         let (payment, labels) = text.split_at(commas[PAYMENT_COLUMNS - 1]);
-        let Ok(Event::Payment(known)) = Event::parse(payment) else { return whole };
+        let Ok(Event::Payment(known)) = Event::parse(payment.as_bytes()) else { return whole };
         let mut row = Row { card: known.card, time_ms: known.time_ms, ..whole };
         let mut labels = labels.split(',').skip(1);
         if let (Some(label @ ("0" | "1")), Some(Ok(scenario))) = (labels.next(), labels.next().map(str::parse)) {
