@@ -21,6 +21,8 @@ use crate::support::{create, partition, produce, read};
 struct Gate {
     state: Mutex<GateState>,
     changed: Condvar,
+    /// Files that are open, and the most that were at a time.
+    files: Mutex<(usize, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +91,10 @@ impl Directory for SlowDisk {
 
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn SegmentFile>> {
         let file = self.disk.open(path, mode)?;
+        let mut files = self.gate.files.lock();
+        files.0 += 1;
+        files.1 = files.1.max(files.0);
+        drop(files);
         Ok(Arc::new(SlowFile { path: path.to_owned(), file, gate: Arc::clone(&self.gate) }))
     }
 
@@ -111,6 +117,12 @@ impl Directory for SlowDisk {
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         self.gate.pass(path);
         self.disk.sync_dir(path)
+    }
+}
+
+impl Drop for SlowFile {
+    fn drop(&mut self) {
+        self.gate.files.lock().0 -= 1;
     }
 }
 
@@ -304,4 +316,33 @@ fn a_producer_of_records_is_told_in_time_and_delivers_the_rest() {
         delivery.wait().unwrap();
     }
     check(&log, sent);
+}
+
+#[test]
+fn few_files_are_open_however_many_partitions_there_are() {
+    const PARTITIONS: u32 = 300;
+    const FILES_MAX: usize = 60;
+    let gate = Arc::<Gate>::default();
+    let disk = MemoryDirectory::new();
+    let open = || {
+        let disk = SlowDisk { disk: disk.clone(), gate: Arc::clone(&gate) };
+        let config = LogConfig { open_files_max: 16, ..LogConfig::default() };
+        EmbeddedLog::open_in(Arc::new(disk), config).unwrap()
+    };
+    let log = open();
+    create(&log, "t", PARTITIONS, &[("retention.ms", "-1")]);
+    for number in 0..PARTITIONS {
+        produce(&log, &partition("t", number), &["x"]).unwrap();
+    }
+    // Looks at the age of each.
+    log.clean().unwrap();
+    log.close().unwrap();
+    let log = open();
+    for number in 0..PARTITIONS {
+        read(&log, &partition("t", number));
+    }
+    log.clean().unwrap();
+    log.close().unwrap();
+    let most = gate.files.lock().1;
+    assert!(most < FILES_MAX, "{most} files were open at a time");
 }

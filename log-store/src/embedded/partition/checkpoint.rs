@@ -1,9 +1,12 @@
 //! What is written down about a partition, so that opening it again is short.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use super::{Partition, Slot};
-use crate::{Error, Offset, Result, embedded::storage::SegmentFile};
+use crate::{
+    Error, Offset, Result,
+    embedded::{segment::Segment, storage::SegmentFile},
+};
 
 impl Partition {
     /// After a crash: opens the partition now. One that turns out to be damaged stays so, alone.
@@ -21,13 +24,14 @@ impl Partition {
     /// Brings what recovery needs up to the log end, if records came since the last time: the batches, the indexes and a
     /// snapshot of the producers, all synced. Appends go on meanwhile, and so do their syncs: what those wait for is not
     /// taken from them, since they might acknowledge before it is synced here.
-    pub(crate) fn prepare_checkpoint(&self) -> Result<()> {
+    pub(crate) fn prepare_checkpoint(self: &Arc<Self>) -> Result<()> {
         let directory = &*self.shared.directory;
         let (files, end, has_new_names) = {
             let Slot::Open(log) = &mut *self.slot.lock() else { return Ok(()) };
             if log.log_end <= log.checkpointed {
                 return Ok(());
             }
+            self.note_open_files(log);
             let has_new_names = log.has_new_names;
             let mut files = vec![self.take_snapshot(log)?];
             // The snapshot's name matters to the checkpoint alone.
@@ -89,6 +93,8 @@ impl Partition {
             self.sync_files(files.iter().map(|file| &**file))?;
             let synced = self.shared.directory.sync_dir(&self.directory_name);
             synced.map_err(|error| self.failure("sync", error))?;
+            // There may be thousands.
+            log.segments.iter_mut().for_each(Segment::release);
         }
         log.is_ended = true;
         log.recovery_point = log.log_end;

@@ -52,9 +52,10 @@ impl Partition {
     }
 
     /// What there is.
-    pub(crate) fn survey(&self) -> Result<Survey> {
+    pub(crate) fn survey(self: &Arc<Self>) -> Result<Survey> {
         let directory = &*self.shared.directory;
         let mut log = self.log()?;
+        self.note_open_files(&mut log);
         let mut segments = Vec::with_capacity(log.segments.len());
         for segment in &mut log.segments {
             let timestamp_max = if segment.size_bytes > 0 { segment.age_timestamp(directory)? } else { None };
