@@ -13,13 +13,16 @@ use log_store::{
 const RECORDS: u64 = 1_000_000;
 const VALUE: [u8; 84] = [0xA5; 84];
 
-/// A log with one million records of 100 bytes in batches of 1,000, in one partition.
-fn filled(directory: &tempfile::TempDir, tail_bytes_max: usize) -> (EmbeddedLog, TopicPartition) {
+/// A log with one million records of 100 bytes in batches of 1,000, in one partition, and a consumer that was there before
+/// them: what nobody waits for does not stay in memory.
+fn filled(directory: &tempfile::TempDir, tail_bytes_max: usize) -> (EmbeddedLog, TopicPartition, Box<dyn Consumer>) {
     let config = LogConfig { durability: Durability::Never, tail_bytes_max, ..LogConfig::default() };
     let log = EmbeddedLog::open(directory.path(), config).expect("an empty directory");
     let partition = TopicPartition::new(TopicName::new("bench").expect("a legal name"), 0);
     let new = NewTopic::new(partition.topic.clone(), 1);
     log.admin().and_then(|mut admin| admin.create_topics(&[new])).expect("a new topic");
+    let mut consumer = log.consumer(&ConsumerConfig::default()).expect("a consumer");
+    consumer.assign(&[(partition.clone(), StartAt::Beginning)]).expect("the topic exists");
     let config = ProducerConfig { batch_bytes: 110_000, ..ProducerConfig::default() };
     let mut producer = log.producer(&config).expect("a producer");
     let handle = producer.open(&partition).expect("the topic exists");
@@ -28,7 +31,7 @@ fn filled(directory: &tempfile::TempDir, tail_bytes_max: usize) -> (EmbeddedLog,
         producer.send(handle, RecordView::new(number as i64, Some(&key), Some(&VALUE))).expect("room on the disk");
     }
     producer.flush().expect("room on the disk");
-    (log, partition)
+    (log, partition, consumer)
 }
 
 /// Reads everything; touches every key and value.
@@ -53,8 +56,7 @@ fn records(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(RECORDS)).sample_size(20);
     for (name, tail_bytes_max) in [("from_memory", 256 << 20), ("from_file", 0)] {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (log, partition) = filled(&directory, tail_bytes_max);
-        let mut consumer = log.consumer(&ConsumerConfig::default()).expect("a consumer");
+        let (_log, partition, mut consumer) = filled(&directory, tail_bytes_max);
         group.bench_function(name, |bencher| bencher.iter(|| black_box(read(&mut *consumer, &partition))));
     }
     group.finish();
@@ -62,7 +64,7 @@ fn records(criterion: &mut Criterion) {
 
 fn look_up(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let (log, partition) = filled(&directory, 0);
+    let (log, partition, _consumer) = filled(&directory, 0);
     let mut admin = log.admin().expect("an administrator");
     let mut number = 0;
     criterion.bench_function("fetch/offset_by_time", |bencher| {

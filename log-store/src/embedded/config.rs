@@ -21,7 +21,7 @@ pub struct LogConfig {
     /// When a record is safe from a power cut. Default: before it is acknowledged.
     pub durability: Durability,
     /// Bytes of fresh batches kept in memory, all partitions together, so that a reader close behind its writer
-    /// touches no file. Default: 64 MiB.
+    /// touches no file. Those of partitions that no consumer is assigned to are not kept. Default: 64 MiB.
     pub tail_bytes_max: usize,
     /// Bytes appended and not yet synced, all partitions together, at which a producer waits for a sync (with
     /// [`Durability::Fsync`] and [`Durability::Interval`]). Default: 64 MiB.

@@ -12,7 +12,10 @@ use log_store::{
         ConsumerConfig, CopartitionGroup, Isolation, LogClient, NewTopic, OffsetReset, OffsetSpec, Polled,
         ProducerConfig, StartAt, Subscription,
     },
-    embedded::{Durability, EmbeddedLog, LogConfig, storage::MemoryDirectory},
+    embedded::{
+        Durability, EmbeddedLog, LogConfig,
+        storage::{Faults, MemoryDirectory},
+    },
 };
 
 use crate::support::{at, create, open_in, partition, produce, producer, read, read_from};
@@ -187,14 +190,15 @@ fn a_waiting_consumer_is_told_of_new_records_and_of_its_waker() {
 fn partitions_take_turns_and_a_paused_one_waits() {
     let log = open_in(&MemoryDirectory::new());
     create(&log, "t", 3, &[]);
-    let big = "x".repeat(20_000);
-    for number in 0..3 {
-        produce(&log, &partition("t", number), &[&big, &big]).unwrap();
-    }
     let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
     let all: Vec<_> = (0..3).map(|number| (partition("t", number), StartAt::Beginning)).collect();
     consumer.assign(&all).unwrap();
     consumer.pause(&[partition("t", 1)]);
+    // Batches of this size come one by one while they are in memory.
+    let big = "x".repeat(20_000);
+    for number in 0..3 {
+        produce(&log, &partition("t", number), &[&big, &big]).unwrap();
+    }
     let mut next = || match consumer.poll(Duration::ZERO).unwrap() {
         Polled::Batch(batch) => Some(batch.partition.partition),
         _ => None,
@@ -202,6 +206,34 @@ fn partitions_take_turns_and_a_paused_one_waits() {
     assert_eq!([next(), next(), next(), next(), next()], [Some(0), Some(2), Some(0), Some(2), None]);
     consumer.resume(&[partition("t", 1)]);
     assert!(matches!(consumer.poll(Duration::ZERO).unwrap(), Polled::Batch(batch) if batch.partition.partition == 1));
+}
+
+#[test]
+fn fresh_batches_stay_in_memory_only_for_consumers_that_wait_for_them() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    let t = partition("t", 0);
+    let fresh = |is_expected: bool, what: &str| {
+        let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
+        consumer.assign(&[(t.clone(), StartAt::End)]).unwrap();
+        let end = consumer.position(&t).unwrap();
+        consumer.seek(&t, StartAt::Offset(Offset::new(end.value() - 1))).unwrap();
+        directory.set_faults(Faults { failing_read: Some(0), ..Faults::default() });
+        let polled = consumer.poll(Duration::ZERO);
+        directory.set_faults(Faults::default());
+        assert_eq!(polled.is_ok(), is_expected, "{what}: {polled:?}");
+    };
+    produce(&log, &t, &["nobody waits"]).unwrap();
+    fresh(false, "without a consumer");
+    let mut waiting = log.consumer(&ConsumerConfig::default()).unwrap();
+    waiting.assign(&[(t.clone(), StartAt::End)]).unwrap();
+    produce(&log, &t, &["somebody waits"]).unwrap();
+    fresh(true, "with a consumer");
+    drop(waiting);
+    produce(&log, &t, &["nobody any more"]).unwrap();
+    fresh(false, "after the consumer");
+    assert_eq!(read(&log, &t), ["nobody waits", "somebody waits", "nobody any more"]);
 }
 
 #[test]

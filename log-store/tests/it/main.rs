@@ -4,6 +4,7 @@
 
 mod adoption;
 mod back_pressure;
+mod checkpoint;
 mod cleaning;
 mod crash;
 mod disk;

@@ -17,6 +17,9 @@ use crate::{
 /// So many records are looked at ahead, and their keys told to the stores.
 const AHEAD: usize = 32;
 
+/// Where a record may go to more stores than this, none is told: it goes to few of them, and each look costs a wait.
+const TOLD_STORES_MAX: usize = 4;
+
 /// The record at the head of a queue; its typed form waits in the queue's source.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
@@ -54,7 +57,7 @@ pub(super) struct RecordQueue {
     position: Option<Offset>,
     /// Records that the extractor refused with a negative time, since last asked.
     skipped: u64,
-    /// Stores that the source's children use, by their place in the task.
+    /// Stores that the source's children use, by their place in the task, if they are few.
     stores: Box<[u32]>,
     /// Reads the first of `batches` once more, for records that failed, with the last of them.
     again: Option<(BatchCursor, Option<RecordRef>)>,
@@ -81,7 +84,7 @@ impl RecordQueue {
             buffered_bytes: 0,
             position: None,
             skipped: 0,
-            stores,
+            stores: if stores.len() <= TOLD_STORES_MAX { stores } else { Box::default() },
             ahead: Vec::with_capacity(AHEAD),
             next_ahead: 0,
             again: None,

@@ -40,6 +40,8 @@ impl Partition {
         self.shared.check()?;
         let config = self.config();
         let size = batches.len();
+        // What nobody reads, as most changelogs, need not stay in memory; whoever comes later finds it in the file.
+        let is_watched = self.is_watched();
         let appended = {
             let mut log = self.log()?;
             let headers = place(batches, &log, &config, &*self.shared.clock)?;
@@ -56,13 +58,20 @@ impl Partition {
             self.follow_producers(&mut log, batches, &headers).inspect_err(|error| {
                 self.shared.poison(&error.to_string());
             })?;
-            log.tail.push(Chunk { base, next, bytes: compact(batches.split()) });
+            let bytes = batches.split();
+            if is_watched {
+                log.tail.push(Chunk { base, next, bytes: compact(bytes) });
+            } else {
+                log.tail.clear();
+            }
             let newly = !std::mem::replace(&mut log.is_dirty, true);
             // Under the lock: whoever sees this partition dirty must find it in the list of the next sync.
             self.shared.syncer.note(self, newly, size as u64);
             Appended { base, next }
         };
-        self.shared.fresh.charge(self, size);
+        if is_watched {
+            self.shared.fresh.charge(self, size);
+        }
         self.notify();
         Ok(appended)
     }

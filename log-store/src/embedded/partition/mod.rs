@@ -146,6 +146,11 @@ impl Partition {
         self.watches.write().retain(|other| !Arc::ptr_eq(other, watch));
     }
 
+    /// True if a consumer waits for what is appended.
+    fn is_watched(&self) -> bool {
+        !self.watches.read().is_empty()
+    }
+
     fn notify(&self) {
         for watch in self.watches.read().iter() {
             watch.notify();

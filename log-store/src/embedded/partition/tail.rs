@@ -26,6 +26,11 @@ impl Tail {
         self.chunks.push_back(chunk);
     }
 
+    /// Drops all: what comes next is not put here.
+    pub(crate) fn clear(&mut self) {
+        self.chunks.clear();
+    }
+
     /// Drops the oldest.
     pub(crate) fn pop(&mut self) {
         self.chunks.pop_front();

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rocksdb::{BlockBasedOptions, DBCompactionStyle, DBCompressionType, LogLevel, Options, SliceTransform};
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, DBCompactionStyle, DBCompressionType, LogLevel, Options, SliceTransform,
+};
 
 use crate::state::layer::MemoryBudget;
 
@@ -26,8 +28,13 @@ impl std::fmt::Debug for RocksDbConfigSetter {
     }
 }
 
-/// Files that one task may have open. Enough for some gigabytes; a process of a hundred tasks stays below common limits.
-const OPEN_FILES_MAX: i32 = 128;
+/// Files that one task may have open: a few for each of a hundred stores. What is beyond is opened again for each look-up,
+/// which is twenty times slower; the log keeps half of the thousand that many systems allow a process.
+const OPEN_FILES_MAX: i32 = 400;
+
+/// RocksDB splits its table of open files into two to the power of this many parts. With the default, 64 parts of which
+/// each holds its part of the number above, some are full long before the others.
+const OPEN_FILES_SHARD_BITS: i32 = 1;
 
 /// A write buffer's size. The process-wide write buffer manager flushes earlier when all of them together are too big.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
@@ -65,6 +72,7 @@ pub(super) fn database_options(budget: &MemoryBudget) -> Options {
     options.create_missing_column_families(true);
     options.set_write_buffer_manager(&budget.disk().1);
     options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_table_cache_num_shard_bits(OPEN_FILES_SHARD_BITS);
     options.set_max_background_jobs(2);
     // Only one thread writes, and never through the log.
     options.set_allow_concurrent_memtable_write(false);
@@ -86,6 +94,12 @@ pub(super) fn store_options(store: &str, budget: &MemoryBudget, setter: Option<&
     table.set_optimize_filters_for_memory(true);
     table.set_whole_key_filtering(true);
     table.set_format_version(5);
+    // Indexes and filters are part of the block cache, and so of the budget: in pieces, since those of fifty million rows
+    // do not fit.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_top_level_index_and_filter(true);
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_compaction_style(DBCompactionStyle::Universal);

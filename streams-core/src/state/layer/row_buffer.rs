@@ -7,7 +7,7 @@ const DELETED: u32 = u32::MAX;
 const AHEAD: usize = 16;
 
 /// So much memory, for bytes and for places each, a buffer keeps while it is not used.
-const KEPT_BYTES: usize = 256 << 10;
+const KEPT_BYTES: usize = 64 << 10;
 
 /// Where one row lies.
 #[derive(Clone, Copy)]
