@@ -25,6 +25,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two flushes of what was applied: a crash of this instance costs its copies no more than this.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Looks that find a task here beside its copy: by then its thread has taken the copy over, or has begun without it.
+const LOOKS_MAX: u32 = 6;
+
 /// How long one poll waits.
 const POLL_WAIT: Duration = Duration::from_millis(50);
 
@@ -41,6 +44,8 @@ pub(crate) struct StandbyWork {
     consumer: Box<dyn Consumer>,
     /// What the consumer reads.
     reads: Vec<TopicPartition>,
+    /// Copies of tasks that came here, and how many looks have found them.
+    arriving: BTreeMap<TaskId, u32>,
     /// Times of the last look at the group and of the last flush.
     looked: Option<Duration>,
     flushed: Duration,
@@ -89,7 +94,16 @@ impl StandbyWork {
             ..ConsumerConfig::default()
         })?;
         let (app, admin, now) = (Arc::clone(app), app.client.admin()?, app.clock.monotonic());
-        Ok(StandbyWork { app, admin, consumer, reads: Vec::new(), looked: None, flushed: now, saved: now })
+        Ok(StandbyWork {
+            app,
+            admin,
+            consumer,
+            reads: Vec::new(),
+            arriving: BTreeMap::new(),
+            looked: None,
+            flushed: now,
+            saved: now,
+        })
     }
 
     /// One poll, and what is due.
@@ -156,8 +170,15 @@ impl StandbyWork {
         }
         instances.sort_unstable();
         instances.dedup();
+        let is_arriving = |task: &TaskId| held.contains(task) && active.get(task) == Some(&settings.client_id);
+        self.arriving.retain(|task, _| is_arriving(task));
+        for task in held.iter().filter(|task| is_arriving(task)) {
+            *self.arriving.entry(*task).or_default() += 1;
+        }
+        let is_kept = |task: &TaskId| self.arriving.get(task).is_none_or(|looks| *looks <= LOOKS_MAX);
+        let kept: Vec<TaskId> = held.iter().copied().filter(is_kept).collect();
         let tasks = blueprint.stateful_tasks();
-        Ok(standbys_of(&settings.client_id, &tasks, &active, &instances, settings.standby_replicas, held))
+        Ok(standbys_of(&settings.client_id, &tasks, &active, &instances, settings.standby_replicas, &kept))
     }
 
     /// Opens the stores of `task`, and finds where each goes on.
