@@ -263,6 +263,33 @@ fn a_reader_comes_to_an_open_transaction_though_all_before_it_was_compacted_away
 }
 
 #[test]
+fn a_deletion_stays_where_a_transaction_was_open_in_the_middle_of_a_segment() {
+    let log = open(&MemoryDirectory::new());
+    create(&log, "t", 1, &COMPACTED);
+    let t = partition("t", 0);
+    let fill: Vec<_> = (0..30).map(|number| ("f", Some(format!("{number:0>60}")))).collect();
+    put(&log, &t, &[("a", Some("1".to_owned()))]).unwrap();
+    let config = ProducerConfig { transactional_id: Some("x".to_owned()), ..ProducerConfig::default() };
+    let mut producer = log.producer(&config).unwrap();
+    producer.init_transactions().unwrap();
+    producer.begin().unwrap();
+    let handle = producer.open(&t).unwrap();
+    producer.send(handle, RecordView::new(0, Some(b"z"), Some(b"1"))).unwrap();
+    producer.flush().unwrap();
+    // In the same segment, behind the last stable offset.
+    put(&log, &t, &[("b", Some("deleted".to_owned())), ("b", None)]).unwrap();
+    put(&log, &t, &fill).unwrap();
+    assert_eq!(log.clean().unwrap().compacted_partitions, 1);
+    producer.commit().unwrap();
+    for _ in 0..3 {
+        put(&log, &t, &fill).unwrap();
+        assert_eq!(log.clean().unwrap().compacted_partitions, 1);
+        let keys: Vec<_> = table(&log, &t).0.into_keys().collect();
+        assert_eq!(keys, ["a", "f", "z"]);
+    }
+}
+
+#[test]
 fn a_full_disk_fails_a_compaction_and_leaves_the_log_as_it_was() {
     let directory = MemoryDirectory::new();
     let log = open(&directory);

@@ -40,7 +40,7 @@ pub(crate) fn compact(
     limits: &mut Limits<'_>,
 ) -> Result<(Cleaned, Offset)> {
     let config = partition.config();
-    let map = read_keys(partition, due, limits)?;
+    let map = read_keys(partition, survey, due, limits)?;
     let end = map.end();
     let rules = Rules {
         now_ms: limits.now_ms,
@@ -62,14 +62,17 @@ pub(crate) fn compact(
 }
 
 /// The last offset of each key in the dirty part, or in as much of it as there is room for.
-fn read_keys(partition: &Partition, due: Cleanable, limits: &mut Limits<'_>) -> Result<LastOffsets> {
+fn read_keys(partition: &Partition, survey: &Survey, due: Cleanable, limits: &mut Limits<'_>) -> Result<LastOffsets> {
     let range = due.first_dirty..due.first_uncleanable;
     let mut map = LastOffsets::new(range.start, limits.keys_max);
     let mut tracker = TransactionTracker::default();
     tracker.add_aborted(partition.aborted_in(&range)?);
     let mut decompressed = Vec::new();
     let mut is_full = false;
-    for source in partition.sources(&range)? {
+    // An open transaction may have ended the last compaction in the middle of a segment: the rest of that is dirty, too.
+    let holds = survey.segments.partition_point(|segment| segment.base <= range.start).saturating_sub(1);
+    let first = survey.segments.get(holds).map_or(range.start, |segment| segment.base);
+    for source in partition.sources(&(first..range.end))? {
         scan(&source, limits.throttle, |header, bytes| {
             is_full = is_full || header.next_offset() > range.end;
             if !is_full {

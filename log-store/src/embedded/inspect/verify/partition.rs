@@ -113,7 +113,11 @@ impl Check<'_> {
         if let Some(bytes) = self.read(&path)?
             && let Err(problem) = decode_leader_epochs(&bytes)
         {
-            self.error(&path, None, problem.to_string());
+            if is_empty {
+                self.note(&path, None, problem.to_string());
+            } else {
+                self.error(&path, None, problem.to_string());
+            }
         }
         Ok(())
     }
