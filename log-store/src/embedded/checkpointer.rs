@@ -117,7 +117,7 @@ impl Checkpointer {
         }
         let mut partitions = all_partitions(&self.topics).into_iter();
         let written = partitions.try_for_each(|partition| partition.prepare_checkpoint());
-        match written.and_then(|()| self.write_recovery_points()) {
+        match written.and_then(|()| self.write_synced()) {
             Err(error) if error.is_storage_full() => {
                 tracing::warn!(%error, "no checkpoint: recovery after a crash will take longer");
                 Ok(())
@@ -131,6 +131,12 @@ impl Checkpointer {
     }
 
     pub(crate) fn write_recovery_points(&self) -> Result<()> {
+        let _one = self.one.lock();
+        self.write_synced()
+    }
+
+    /// Only for whoever holds `one`: two writers would take the new file away from each other.
+    fn write_synced(&self) -> Result<()> {
         let mut offsets = Offsets::new();
         for partition in all_partitions(&self.topics) {
             let recovery_point = partition.checkpointed();

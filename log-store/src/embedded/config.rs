@@ -24,7 +24,7 @@ pub struct LogConfig {
     /// touches no file. Those of partitions that no consumer is assigned to are not kept. Default: 64 MiB.
     pub tail_bytes_max: usize,
     /// Bytes appended and not yet synced, all partitions together, at which a producer waits for a sync (with
-    /// [`Durability::Fsync`] and [`Durability::Interval`]). Default: 64 MiB.
+    /// [`Durability::Fsync`] and [`Durability::Interval`]), beside what a sync under way has in hand. Default: 64 MiB.
     pub unsynced_bytes_max: u64,
     /// Most bytes that a segment grows by on disk ahead of what is written; while it is smaller it doubles. 0 for not at
     /// all. Default: 16 MiB.

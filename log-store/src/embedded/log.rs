@@ -82,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) transactions: Arc<Transactions>,
     pub(crate) cleaner: Arc<Cleaner>,
     checkpointer: Arc<Checkpointer>,
+    /// One writer of the log starts at a time: two would take the new file away from each other.
+    writing_log_starts: Mutex<()>,
     lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
 }
 
@@ -165,6 +167,7 @@ impl EmbeddedLog {
             groups: Groups::default(),
             transactions,
             cleaner: Arc::default(),
+            writing_log_starts: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
         // Without the checkpoint a log may end before what was synced: its owner has given up what is missing.
@@ -295,6 +298,7 @@ impl Inner {
     }
 
     pub(crate) fn write_log_starts(&self) -> Result<()> {
+        let _one = self.writing_log_starts.lock();
         let mut offsets = Offsets::new();
         for partition in self.all_partitions() {
             if let Some(log_start) = partition.log_start_to_note() {

@@ -16,6 +16,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::support::{create, partition, produce, read};
 
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Whether syncs may end.
 #[derive(Debug, Default)]
 struct Gate {
@@ -59,7 +62,8 @@ impl Gate {
 
     /// Returns once somebody is at the gate.
     fn wait_for_somebody(&self) {
-        self.changed.wait_while(&mut self.state.lock(), |state| state.waiting == 0);
+        let result = self.changed.wait_while_for(&mut self.state.lock(), |state| state.waiting == 0, PATIENCE);
+        assert!(!result.timed_out(), "nobody has begun a sync");
     }
 }
 

@@ -8,6 +8,7 @@ use log_store::{
     client::{LogClient, OffsetSpec, Producer, ProducerConfig, StartAt},
     embedded::{
         EmbeddedLog, LogConfig,
+        inspect::{self, Scope, Severity},
         storage::{CrashPlan, Directory, Faults, MemoryDirectory, OpenMode},
     },
 };
@@ -388,4 +389,44 @@ fn a_damaged_table_of_topics_is_not_guessed() {
     let error = EmbeddedLog::open_in(Arc::new(directory), LogConfig::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("topics"), "{error}");
+}
+
+#[test]
+fn a_partition_whose_making_was_interrupted_by_a_power_cut_is_made_whole() {
+    for seed in 0..200 {
+        let directory = MemoryDirectory::new();
+        let log = open_in(&directory);
+        create(&log, "t", 1, &[]);
+        let mut producer = log.producer(&ProducerConfig { batch_bytes: 500, ..ProducerConfig::default() }).unwrap();
+        let handle = producer.open(&partition("t", 0)).unwrap();
+        // Some batches are appended, and nothing is synced.
+        for _ in 0..20 {
+            producer.send(handle, RecordView::new(1, None, Some(&[b'x'; 100]))).unwrap();
+        }
+        let image = directory.crash(CrashPlan::Random(seed));
+        std::mem::forget(producer);
+        std::mem::forget(log);
+        let log = open_in(&image);
+        produce(&log, &partition("t", 0), &["after"]).unwrap();
+        log.close().unwrap();
+        inspect::verify(&image, &Scope::All, &mut |finding| {
+            assert!(finding.severity != Severity::Error, "seed {seed}: {finding:?}");
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_closed_log_gives_no_producer_id_and_writes_nothing() {
+    let directory = MemoryDirectory::new();
+    let log = open_in(&directory);
+    create(&log, "t", 1, &[]);
+    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+    let handle = producer.open(&partition("t", 0)).unwrap();
+    log.close().unwrap();
+    let length = || directory.open("transactions.log", OpenMode::Existing).unwrap().len().unwrap();
+    let before = length();
+    let sent = producer.send(handle, RecordView::new(1, None, Some(b"x"))).and_then(|()| producer.flush());
+    assert_eq!(sent.unwrap_err().kind(), ErrorKind::Reopen);
+    assert_eq!(length(), before);
 }

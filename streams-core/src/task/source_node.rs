@@ -45,6 +45,7 @@ pub(crate) struct SourceNode<K, V> {
     key: SharedSerde<K>,
     value: SharedSerde<V>,
     extractor: TimestampExtractor<K, V>,
+    /// The record that was decoded last; nodes take it from here. One that nobody wanted stays until the next one comes.
     head: Option<Record<K, V>>,
 }
 

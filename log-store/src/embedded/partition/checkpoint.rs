@@ -50,8 +50,12 @@ impl Partition {
             // The partition's own name.
             if has_new_names { directory.sync_dir("").map_err(|error| self.failure("sync", error)) } else { Ok(()) }
         };
-        // What is in the files after a failed sync, nobody knows.
-        sync().inspect_err(|error| self.shared.poison(&error.to_string()))?;
+        match sync() {
+            // Its topic was deleted meanwhile.
+            Err(_) if matches!(*self.slot.lock(), Slot::Deleted) => return Ok(()),
+            // What is in the files after a failed sync, nobody knows.
+            synced => synced.inspect_err(|error| self.shared.poison(&error.to_string()))?,
+        }
         if let Slot::Open(log) = &mut *self.slot.lock() {
             log.recovery_point = log.recovery_point.max(end);
             log.checkpointed = end;

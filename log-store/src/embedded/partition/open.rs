@@ -7,9 +7,10 @@ use super::{Log, Partition, Producers, Tail};
 use crate::{
     Error, Offset, Result,
     embedded::{
-        log_checkpoints::RECOVERY_POINTS,
+        inspect,
+        log_checkpoints::{RECOVERY_POINTS, read_topic_id},
         segment::{SWAP, Segment, recovery},
-        storage::OpenMode,
+        storage::{OpenMode, read_small},
     },
 };
 
@@ -48,6 +49,11 @@ impl Partition {
         let log_end = if has_known_end { self.clean_end(&mut segments)? } else { self.recover(&mut segments)? };
         let log_start = self.known.log_start.unwrap_or(base).max(base);
         let producers = self.load_producers(&mut segments, snapshots, log_end)?;
+        if let Some(first) = segments.first()
+            && !self.known.is_clean
+        {
+            self.mend_small_files(first.base)?;
+        }
         // Many partitions may be opened and not used.
         segments.iter_mut().for_each(Segment::release);
         if log_end < log_start {
@@ -240,18 +246,35 @@ impl Partition {
     /// Makes the directory and the two small files that Kafka keeps in it. They wait for a sync.
     pub(super) fn create_directory(&self, first: Offset) -> Result<()> {
         let directory = &*self.shared.directory;
-        let create = || -> io::Result<()> {
-            directory.create_dir(&self.directory_name)?;
-            let id = crate::topic::encode_id(self.topic_id);
-            let contents = [format!("version: 0\ntopic_id: {id}\n"), format!("0\n1\n0 {first}\n")];
-            for (name, contents) in SMALL_FILES.iter().zip(contents) {
-                let file = directory.open(&format!("{}/{name}", self.directory_name), OpenMode::Create)?;
-                file.truncate(0)?;
-                file.write_at(0, contents.as_bytes())?;
-            }
-            Ok(())
-        };
-        create().map_err(|error| Error::io("create", directory.locate(&self.directory_name), error))
+        let created = directory.create_dir(&self.directory_name).and_then(|()| self.write_small_files(first));
+        created.map_err(|error| Error::io("create", directory.locate(&self.directory_name), error))
+    }
+
+    fn write_small_files(&self, first: Offset) -> io::Result<()> {
+        let id = crate::topic::encode_id(self.topic_id);
+        let contents = [format!("version: 0\ntopic_id: {id}\n"), format!("0\n1\n0 {first}\n")];
+        for (name, contents) in SMALL_FILES.iter().zip(contents) {
+            let path = format!("{}/{name}", self.directory_name);
+            let file = self.shared.directory.open(&path, OpenMode::Create)?;
+            file.truncate(0)?;
+            file.write_at(0, contents.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the small files anew if a power cut came before their first sync. Both are synced with the first records, so
+    /// where one is broken nothing of the partition was ever acknowledged.
+    fn mend_small_files(&self, first: Offset) -> Result<()> {
+        let directory = &*self.shared.directory;
+        let epochs = read_small(directory, &format!("{}/{}", self.directory_name, SMALL_FILES[1]))?;
+        let has_epochs = epochs.is_none_or(|bytes| inspect::decode_leader_epochs(&bytes).is_ok());
+        let metadata = read_small(directory, &format!("{}/{}", self.directory_name, SMALL_FILES[0]))?;
+        if has_epochs && (metadata.is_none() || read_topic_id(directory, &self.directory_name)?.is_some()) {
+            return Ok(());
+        }
+        let mended = self.write_small_files(first).and_then(|()| self.sync_small_files());
+        mended.map_err(|error| Error::io("mend", directory.locate(&self.directory_name), error))?;
+        self.sync_names()
     }
 
     /// Syncs what [`Partition::create_directory`] has made. Not held open until then: thousands of partitions may be new.

@@ -59,11 +59,47 @@ pub(crate) struct Transactions {
 
 struct State {
     coordinator: Coordinator,
-    /// The next producer id to give away, and where the durable ones end.
-    next_id: i64,
-    reserved: i64,
+    ids: Ids,
     has_timer: bool,
     is_closed: bool,
+}
+
+/// The producer ids that may be given away: each once, not even again after a crash.
+struct Ids {
+    next: i64,
+    /// Where the durable ones end.
+    reserved: i64,
+    /// The file says that `next` was not given: none is given any more.
+    is_closed: bool,
+}
+
+impl Ids {
+    fn are_used_up(&self) -> bool {
+        self.next == self.reserved
+    }
+
+    /// Up to where the next ones are to be made durable.
+    fn more(&self) -> Result<i64> {
+        self.check()?;
+        let used_up =
+            || Error::Invalid(format!("the producer ids are used up: the log knows one of {}", self.reserved - 1));
+        self.reserved.checked_add(ID_BLOCK).ok_or_else(used_up)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.is_closed { Err(Error::Poisoned { reason: "the log was closed".to_owned() }) } else { Ok(()) }
+    }
+
+    fn fresh(&mut self, decisions: &Decisions) -> Result<i64> {
+        self.check()?;
+        if self.are_used_up() {
+            let more = self.more()?;
+            decisions.reserve_ids(more)?;
+            self.reserved = more;
+        }
+        self.next += 1;
+        Ok(self.next - 1)
+    }
 }
 
 impl Transactions {
@@ -80,8 +116,7 @@ impl Transactions {
         Ok(Transactions {
             state: Mutex::new(State {
                 coordinator: Coordinator::default(),
-                next_id,
-                reserved,
+                ids: Ids { next: next_id, reserved, is_closed: false },
                 has_timer: false,
                 is_closed: false,
             }),
@@ -96,34 +131,37 @@ impl Transactions {
     /// A producer id that was never given before, not even before a crash.
     pub(crate) fn fresh_id(&self) -> Result<i64> {
         self.reserve_ids()?;
-        let State { next_id, reserved, .. } = &mut *self.state.lock();
-        fresh_id(&self.decisions, next_id, reserved)
+        self.state.lock().ids.fresh(&self.decisions)
     }
 
     /// True if the next producer id waits for the disk.
     pub(crate) fn is_out_of_ids(&self) -> bool {
-        let state = self.state.lock();
-        state.next_id == state.reserved
+        self.state.lock().ids.are_used_up()
     }
 
     /// Sees to it that the next producer id is durable. Others do what they do meanwhile.
     pub(crate) fn reserve_ids(&self) -> Result<()> {
-        if !self.is_out_of_ids() {
-            return Ok(());
-        }
-        let more = more_ids(self.state.lock().reserved)?;
+        let more = {
+            let ids = &self.state.lock().ids;
+            if !ids.are_used_up() {
+                return Ok(());
+            }
+            ids.more()?
+        };
         self.decisions.reserve_ids(more)?;
-        let mut state = self.state.lock();
-        state.reserved = state.reserved.max(more);
+        let ids = &mut self.state.lock().ids;
+        // A close in between has said that they were not given.
+        ids.check()?;
+        ids.reserved = ids.reserved.max(more);
         Ok(())
     }
 
     /// Keeps nothing in the file of decisions but what a damaged partition needs. All markers are durable.
     pub(crate) fn close(&self) -> Result<()> {
         let unused = {
-            let mut state = self.state.lock();
-            state.reserved = state.next_id;
-            state.next_id
+            let ids = &mut self.state.lock().ids;
+            ids.is_closed = true;
+            ids.next
         };
         self.decisions.close(unused)
     }
@@ -132,21 +170,6 @@ impl Transactions {
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from((self.clock.monotonic() - self.opened).as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-fn fresh_id(decisions: &Decisions, next: &mut i64, reserved: &mut i64) -> Result<i64> {
-    if *next == *reserved {
-        let more = more_ids(*reserved)?;
-        decisions.reserve_ids(more)?;
-        *reserved = more;
-    }
-    *next += 1;
-    Ok(*next - 1)
-}
-
-fn more_ids(reserved: i64) -> Result<i64> {
-    let used_up = || Error::Invalid(format!("the producer ids are used up: the log knows one of {}", reserved - 1));
-    reserved.checked_add(ID_BLOCK).ok_or_else(used_up)
 }
 
 impl Inner {
@@ -164,8 +187,8 @@ impl Inner {
             self.shared.check()?;
             all.reserve_ids()?;
             let mut state = all.state.lock();
-            let State { coordinator, next_id, reserved, .. } = &mut *state;
-            let mut fresh = || fresh_id(&all.decisions, next_id, reserved);
+            let State { coordinator, ids, .. } = &mut *state;
+            let mut fresh = || ids.fresh(&all.decisions);
             match coordinator.init(transactional_id, timeout_ms, all.now_ms(), &mut fresh)? {
                 Init::Ready(identity) => {
                     if self.shared.has_threads && !std::mem::replace(&mut state.has_timer, true) {
@@ -272,8 +295,8 @@ impl Inner {
             self.compact_decisions()?;
         }
         let mut state = all.state.lock();
-        let State { coordinator, next_id, reserved, .. } = &mut *state;
-        let mut fresh = || fresh_id(&all.decisions, next_id, reserved);
+        let State { coordinator, ids, .. } = &mut *state;
+        let mut fresh = || ids.fresh(&all.decisions);
         let next = coordinator.complete(&ending.transactional_id, &mut fresh);
         all.ended.notify_all();
         next

@@ -105,7 +105,7 @@ impl Check<'_> {
                 self.error(&path, None, "is of another topic of the same name");
             }
             (Some(_), None) if walk.is_clean && !is_empty => self.error(&path, None, "holds no topic id"),
-            // A crash while the partition was made: the first append makes it anew. The table of topics has the id.
+            // A crash while the partition was made: the next opening or the first append makes it anew.
             (Some(_), None) => self.note(&path, None, "holds no topic id"),
             _ => {}
         }
@@ -113,10 +113,10 @@ impl Check<'_> {
         if let Some(bytes) = self.read(&path)?
             && let Err(problem) = decode_leader_epochs(&bytes)
         {
-            if is_empty {
-                self.note(&path, None, problem.to_string());
-            } else {
+            if walk.is_clean && !is_empty {
                 self.error(&path, None, problem.to_string());
+            } else {
+                self.note(&path, None, problem.to_string());
             }
         }
         Ok(())
