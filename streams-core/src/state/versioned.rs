@@ -1,5 +1,7 @@
 //! Versioned key-value stores: the value of a key as of a time.
 
+use std::collections::HashMap;
+
 use log_store::{Headers, HeadersView, Offset, RecordView};
 
 use super::{
@@ -48,8 +50,9 @@ pub struct VersionedKeyValueStore<K, V> {
     value_serde: SharedSerde<V>,
     /// The key of the call under way, serialised.
     key: Vec<u8>,
-    /// Puts since the last commit that came too late: logged, and nothing else.
-    refused: Vec<Refused>,
+    /// Puts since the last commit that came too late, the last one of each key: logged, and nothing else. Not those of keys
+    /// that were put again since: compaction keeps the last record of a key, and that must be what the store has.
+    refused: HashMap<Vec<u8>, Refused>,
     /// How many, since they were last asked for.
     refused_count: u64,
 }
@@ -57,10 +60,10 @@ pub struct VersionedKeyValueStore<K, V> {
 /// A put that came too late.
 struct Refused {
     /// Rows that were written before it. They come before it in the changelog, too: with the time that they bring, a
-    /// restore refuses it as well. Those that were written after it come after it: compaction keeps the last record of a
-    /// key, and that should not be this one.
+    /// restore refuses it as well.
     after_rows: usize,
-    key: Vec<u8>,
+    /// Puts that were refused before it.
+    number: u64,
     value: Option<Vec<u8>>,
     timestamp: i64,
 }
@@ -81,7 +84,7 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
             key_serde: SharedSerde::clone(key_serde),
             value_serde: SharedSerde::clone(value_serde),
             key: Vec::new(),
-            refused: Vec::new(),
+            refused: HashMap::new(),
             refused_count: 0,
         })
     }
@@ -199,12 +202,13 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
         let mut bytes = Vec::new();
         let encoded = value.map_or(Ok(Encoded::Null), |value| self.value_serde.serialize(value, &mut bytes));
         let encoded = encoded.map_err(|error| self.rows.serde_error("value", &error))?;
-        self.refused.push(Refused {
+        let refused = Refused {
             after_rows: self.rows.dirty_count(),
-            key: self.key.clone(),
+            number: self.refused_count,
             value: (encoded == Encoded::Bytes).then_some(bytes),
             timestamp,
-        });
+        };
+        self.refused.insert(self.key.clone(), refused);
         Ok(())
     }
 
@@ -214,6 +218,9 @@ impl<K: 'static, V: Clone + Send + 'static> VersionedKeyValueStore<K, V> {
             return Ok(VersionedPut::TooOld);
         }
         self.rows.format_mut().advance(timestamp);
+        if !self.refused.is_empty() {
+            self.refused.remove(&self.key);
+        }
         let slot = self.rows.find_or_load(&self.key)?;
         self.drop_expired(slot);
         let around = Around::of(&self.rows.group(slot).rows, timestamp);
@@ -539,10 +546,12 @@ impl<K: 'static, V: Clone + Send + 'static> StateStore for VersionedKeyValueStor
     }
 
     fn write_changelog(&mut self, sink: &mut dyn ChangelogSink) -> Result<()> {
-        let mut refused = self.refused.iter().peekable();
+        let mut refused: Vec<_> = self.refused.iter().collect();
+        refused.sort_unstable_by_key(|(_, put)| (put.after_rows, put.number));
+        let mut refused = refused.into_iter().peekable();
         self.rows.write_changelog_between(sink, |rows, sink| {
-            while let Some(put) = refused.next_if(|put| put.after_rows <= rows) {
-                sink.log(&put.key, put.value.as_deref(), put.timestamp, HeadersView::EMPTY)?;
+            while let Some((key, put)) = refused.next_if(|(_, put)| put.after_rows <= rows) {
+                sink.log(key, put.value.as_deref(), put.timestamp, HeadersView::EMPTY)?;
             }
             Ok(())
         })

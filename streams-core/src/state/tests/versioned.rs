@@ -209,11 +209,16 @@ fn a_put_that_comes_too_late_is_logged_and_counts_as_dropped() {
     stage.store().put(&key, Some(2), 9).unwrap();
     stage.store().put(&key, Some(3), 10).unwrap();
     stage.store().delete(&key, 8).unwrap();
-    assert_eq!((stage.store().take_refused(), stage.store().take_refused()), (2, 0));
+    // The last record of this key is to be the put that the store has, though its row was first written before.
+    let other = "b".to_owned();
+    stage.store().put(&other, Some(4), HISTORY_MS + 10).unwrap();
+    stage.store().put(&other, Some(5), 9).unwrap();
+    stage.store().put(&other, Some(6), HISTORY_MS + 10).unwrap();
+    assert_eq!((stage.store().take_refused(), stage.store().take_refused()), (3, 0));
     stage.commit();
     let logged: Vec<_> = stage.last_logged().into_iter().map(|row| (row.timestamp, row.value.is_some())).collect();
-    // In the order of the puts: compaction keeps the last record of a key.
-    assert_eq!(logged, [(HISTORY_MS + 10, true), (9, true), (10, true), (8, false)]);
+    // In the order of the puts, without those that are superseded: compaction keeps the last record of a key.
+    assert_eq!(logged, [(HISTORY_MS + 10, true), (10, true), (8, false), (HISTORY_MS + 10, true)]);
     // Restored from the beginning, the store refuses them again.
     stage.store().reset("test").unwrap();
     stage.restore();
