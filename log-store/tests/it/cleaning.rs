@@ -12,7 +12,7 @@ use log_store::{
 };
 use proptest::prelude::*;
 
-use crate::support::{Failing, cases, create, failing, partition, produce, read, read_from};
+use crate::support::{Failing, create, failing, model_config, partition, produce, read, read_from};
 
 /// A log that is cleaned when the test says so.
 fn open(directory: &MemoryDirectory) -> EmbeddedLog {
@@ -456,7 +456,7 @@ fn kept_from(log: &EmbeddedLog, id: &TopicPartition, end: u64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(600), max_shrink_iters: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(model_config(600))]
 
     #[test]
     fn cleaning_changes_nothing_that_is_true(ops in prop::collection::vec(op(), 1..120)) {

@@ -1,6 +1,10 @@
 //! What the scenarios need of the API: open, write, read. They know only data.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use log_store::{
     Offset, RecordView, Result, TopicName, TopicPartition,
@@ -13,7 +17,7 @@ use log_store::{
         storage::{Faults, MemoryDirectory},
     },
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 /// Partition `number` of topic `topic`.
 pub(crate) fn partition(topic: &str, number: u32) -> TopicPartition {
@@ -147,7 +151,22 @@ pub(crate) fn failing() -> impl Strategy<Value = Failing> {
     (0..64_u64).prop_map(Failing::by_number)
 }
 
-/// How many cases a model test runs: `usual`, or what `MODEL_CASES` says for a longer run.
-pub(crate) fn cases(usual: u32) -> u32 {
-    std::env::var("MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+/// How a model test runs: `usual` cases, the same each time; or as many as `MODEL_CASES` says, from a seed that is printed
+/// and that `MODEL_SEED` repeats.
+pub(crate) fn model_config(usual: u32) -> ProptestConfig {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let by_chance = || if is_longer_run() { seed_by_chance() } else { 1 };
+    let seed = number("MODEL_SEED").unwrap_or_else(by_chance);
+    println!("MODEL_SEED={seed}");
+    let cases = number("MODEL_CASES").and_then(|cases| cases.try_into().ok()).unwrap_or(usual);
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(seed), max_shrink_iters: 2_000, ..ProptestConfig::default() }
+}
+
+/// True if somebody asks for another run of the model tests than the usual one.
+pub(crate) fn is_longer_run() -> bool {
+    std::env::var_os("MODEL_CASES").is_some() || std::env::var_os("MODEL_SEED").is_some()
+}
+
+fn seed_by_chance() -> u64 {
+    RandomState::new().hash_one(0)
 }
