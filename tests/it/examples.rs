@@ -118,8 +118,9 @@ fn lessons() -> Vec<(String, PathBuf)> {
 
 #[test]
 fn a_lesson_that_nobody_reads_to_its_end_is_no_error() {
-    for (name, _) in lessons() {
-        let mut program = Command::new(example(&name));
+    // The one about tests is built as its tests, not as a program, where all tests are run.
+    for (name, _) in lessons().iter().filter(|(name, _)| name != "testing-a-topology") {
+        let mut program = Command::new(example(name));
         program.stdout(Stdio::piped()).stderr(Stdio::piped());
         check_unread(program);
     }
