@@ -153,6 +153,9 @@ impl Inner {
                 Choice::DeleteHead { segments } => {
                     partition.retire_head(segments)?;
                     retiring.push(partition);
+                    if self.shared.syncer.is_behind(&self.shared.config) {
+                        self.sync()?;
+                    }
                 }
             }
         }

@@ -72,10 +72,14 @@ impl Partition {
 
     /// Moves the log start behind the first `segments`. Their files go with [`Partition::remove_retired`], once the log
     /// start is written down: then no crash brings back a part of them.
-    pub(crate) fn retire_head(&self, segments: usize) -> Result<()> {
+    pub(crate) fn retire_head(self: &Arc<Self>, segments: usize) -> Result<()> {
         let mut log = self.log()?;
         if segments >= log.segments.len() {
+            self.note_open_files(&mut log);
             self.roll(&mut log)?;
+            // The sealed files stay open up to the next sync.
+            let newly = !std::mem::replace(&mut log.is_dirty, true);
+            self.shared.syncer.note(self, newly, 0);
         }
         let Some(first) = log.segments.get(segments).map(|segment| segment.base) else { return Ok(()) };
         log.log_start = log.log_start.max(first);
