@@ -1,5 +1,6 @@
 // Opens the partitions of a log directory with the broker's own class, UnifiedLog, and tells what it finds: one line for
-// each partition, with words that tests/kafka/directory.rs compares. Arguments: directory, `clean` or `crashed`.
+// each partition, with words that tests/kafka/directory.rs compares. Arguments: directory; `clean`, `crashed`, or `cleaned`
+// for a clean one whose compacted topics the broker's own Cleaner compacts first.
 import java.io.File;
 import java.nio.file.Files;
 import java.util.*;
@@ -10,12 +11,14 @@ import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.server.storage.log.FetchIsolation;
 import org.apache.kafka.server.util.KafkaScheduler;
 import org.apache.kafka.storage.internals.log.*;
+import org.apache.kafka.storage.internals.utils.Throttler;
 import org.apache.kafka.storage.log.metrics.BrokerTopicStats;
 
 public class OpenDirectory {
     public static void main(String[] args) throws Exception {
         File home = new File(args[0]);
-        boolean isClean = args[1].equals("clean");
+        boolean isClean = !args[1].equals("crashed");
+        boolean compacts = args[1].equals("cleaned");
         Map<String, Long> starts = offsets(new File(home, "log-start-offset-checkpoint"));
         Map<String, Long> recovered = offsets(new File(home, "recovery-point-offset-checkpoint"));
         KafkaScheduler scheduler = new KafkaScheduler(1);
@@ -24,11 +27,13 @@ public class OpenDirectory {
         Arrays.sort(partitions);
         for (File partition : partitions) {
             String name = partition.getName();
-            UnifiedLog log = UnifiedLog.create(partition, new LogConfig(Map.of("retention.ms", "-1")),
+            UnifiedLog log = UnifiedLog.create(partition, new LogConfig(Map.of("retention.ms", "-1",
+                    "cleanup.policy", name.startsWith("compacted") ? "compact" : "delete")),
                 starts.getOrDefault(name, 0L), recovered.getOrDefault(name, 0L), scheduler, new BrokerTopicStats(),
                 Time.SYSTEM, 900_000, new ProducerStateManagerConfig(86_400_000, false), 600_000,
                 new LogDirFailureChannel(1), isClean, Optional.empty());
             log.updateHighWatermark(log.logEndOffset());
+            if (compacts && name.startsWith("compacted")) compact(log);
             System.out.printf("partition %s start %d end %d stable %d segments %s%n", name, log.logStartOffset(), log.logEndOffset(),
                 log.lastStableOffset(), log.logSegments().stream().map(s -> "" + s.baseOffset()).collect(Collectors.joining(",")));
             read(log);
@@ -45,6 +50,15 @@ public class OpenDirectory {
             log.close();
         }
         scheduler.shutdown();
+    }
+
+    static void compact(UnifiedLog log) throws Exception {
+        log.roll();
+        log.updateHighWatermark(log.logEndOffset());
+        Cleaner cleaner = new Cleaner(0, new SkimpyOffsetMap(1 << 20), 1 << 16, 1 << 20, 0.9,
+            new Throttler(Double.MAX_VALUE, 300, "cleaner", "bytes", Time.SYSTEM), Time.SYSTEM, partition -> { });
+        long end = cleaner.clean(new LogToClean(log, log.logStartOffset(), log.lastStableOffset(), true)).getKey();
+        System.out.printf("compacted %s to %d%n", log.name(), end);
     }
 
     static void read(UnifiedLog log) throws Exception {

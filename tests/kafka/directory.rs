@@ -5,7 +5,14 @@
 //! `jvm/WriteTopics.java` wrote down: all codecs, time of the append, transactions that overlap, committed, aborted and
 //! open, deleted records, a compacted topic, look-ups by time, offsets of a group.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use log_store::{
     Header, Headers, Offset, RecordView, TopicName, TopicPartition,
@@ -14,7 +21,7 @@ use log_store::{
     },
     embedded::{
         EmbeddedLog, LogConfig,
-        inspect::{self, Scope, Severity},
+        inspect::{self, Contents, Scope, Severity},
         storage::FileDirectory,
     },
 };
@@ -246,38 +253,191 @@ fn a_broker_opens_what_we_have_closed_and_what_we_left_in_disorder() {
     copy(&ours, &home.path().join("clean"));
     for state in ["clean", "crashed"] {
         let directory = home.path().join(state);
-        let said = jvm.run(&jvm::source("OpenDirectory.java"), &[directory.to_str().unwrap(), state]);
-        let mut aborted = 0;
-        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        let ours: BTreeSet<Aborted> = aborted_in(&directory);
+        // 26 or 27 of each producer, in both partitions of two topics; compaction may forget its own.
+        assert!(ours.len() >= 2 * 2 * 26, "{} aborted transactions", ours.len());
+        let said = Said::of(&jvm, &directory, state);
+        said.compare(&expected, state);
+        assert_eq!(said.aborted, ours, "{state}");
+    }
+}
+
+/// Partition, producer, and the first and last offset of an aborted transaction.
+type Aborted = (String, i64, u64, u64);
+
+/// What the indexes of a directory list.
+fn aborted_in(home: &Path) -> BTreeSet<Aborted> {
+    let mut found = BTreeSet::new();
+    let directory = FileDirectory::new(home).unwrap();
+    for partition in fs::read_dir(home).unwrap().map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir()) {
+        let partition = partition.file_name().into_string().unwrap();
+        for entry in fs::read_dir(home.join(&partition)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if !name.ends_with(".txnindex") {
+                continue;
+            }
+            let Contents::Aborted(entries) = inspect::open(&directory, &format!("{partition}/{name}")).unwrap() else {
+                panic!("{name}")
+            };
+            let listed = entries.iter().map(|one| (one.producer_id, one.first.value(), one.last.value()));
+            found.extend(listed.map(|(producer, first, last)| (partition.clone(), producer, first, last)));
+        }
+    }
+    found
+}
+
+/// What `jvm/OpenDirectory.java` says.
+struct Said {
+    /// Of each partition, in the words of [`told`].
+    partitions: BTreeMap<String, String>,
+    aborted: BTreeSet<Aborted>,
+    /// Partitions that Kafka's cleaner has compacted.
+    compacted: usize,
+}
+
+impl Said {
+    fn of(jvm: &Jvm, directory: &Path, state: &str) -> Self {
+        let output = jvm.run(&jvm::source("OpenDirectory.java"), &[directory.to_str().unwrap(), state]);
+        let mut said = Said { partitions: BTreeMap::new(), aborted: BTreeSet::new(), compacted: 0 };
         let mut partition = String::new();
-        for line in said.out.lines() {
+        for line in output.out.lines() {
             let mut words = line.split(' ');
             match words.next() {
                 Some("partition") => {
                     partition = words.next().unwrap().to_owned();
                     let line = line.split(" segments").next().unwrap();
-                    found.insert(partition.clone(), format!("{line}\n"));
+                    said.partitions.insert(partition.clone(), format!("{line}\n"));
                 }
                 // Where there are markers Kafka may find those, and nothing where a compacted log begins with batches
                 // whose records are all gone.
                 Some("time") if ["compacted", "transactions"].iter().any(|topic| partition.starts_with(topic)) => {}
-                Some("record" | "time") => writeln!(found.get_mut(&partition).unwrap(), "{line}").unwrap(),
-                Some("aborted") => aborted += 1,
+                Some("record" | "time") => {
+                    writeln!(said.partitions.get_mut(&partition).unwrap(), "{line}").unwrap();
+                }
+                Some("aborted") => {
+                    // `aborted PRODUCER from FIRST to LAST`
+                    let words: Vec<&str> = line.split(' ').collect();
+                    let number = |at: usize| words[at].parse::<i64>().unwrap();
+                    let (first, last) = (number(3).unsigned_abs(), number(5).unsigned_abs());
+                    said.aborted.insert((partition.clone(), number(1), first, last));
+                }
                 Some("producer") => assert!(line.ends_with("open -1"), "{partition}: {line}"),
+                Some("compacted") => said.compacted += 1,
                 _ => panic!("{line}"),
             }
         }
-        for (id, expected) in &expected {
-            // Line by line: a whole partition is no message.
-            let mut said = found[id].lines();
-            for expected in expected.lines() {
-                assert_eq!(said.next(), Some(expected), "{id}, {state}");
-            }
-            assert_eq!(said.next(), None, "{id}, {state}");
-        }
-        // 26 or 27 of each producer, in both partitions; compaction may forget its own.
-        assert!(aborted >= 2 * 26, "{aborted} aborted transactions, {state}");
+        said
     }
+
+    fn compare(&self, expected: &BTreeMap<String, String>, story: &str) {
+        for (id, expected) in expected {
+            // Line by line: a whole partition is no message.
+            let mut said = self.partitions[id].lines();
+            for expected in expected.lines() {
+                assert_eq!(said.next(), Some(expected), "{id}, {story}");
+            }
+            assert_eq!(said.next(), None, "{id}, {story}");
+        }
+    }
+}
+
+/// The last record of each key, by a hash of the key alone, for readers of committed records.
+fn table(log: &EmbeddedLog, id: &TopicPartition) -> BTreeMap<Vec<u8>, Found> {
+    let mut consumer = log.consumer(&ConsumerConfig::default()).unwrap();
+    consumer.assign(&[(id.clone(), StartAt::Beginning)]).unwrap();
+    let mut table = BTreeMap::new();
+    while let Polled::Batch(batch) = consumer.poll(Duration::ZERO).unwrap() {
+        let mut cursor = batch.cursor();
+        while let Some(record) = cursor.advance().unwrap() {
+            let view = cursor.view(&record);
+            let found = (record.offset.value(), record.timestamp, hash(&view));
+            match (view.key, view.value) {
+                (Some(key), Some(_)) => _ = table.insert(key.to_vec(), found),
+                (Some(key), None) => _ = table.remove(key),
+                (None, _) => panic!("a record without a key in {id}"),
+            }
+        }
+    }
+    table
+}
+
+#[test]
+fn what_kafkas_own_cleaner_compacts_is_the_same_table_here() {
+    let Some(jvm) = Jvm::find() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let config = LogConfig { clean_interval: None, tail_bytes_max: 0, ..LogConfig::default() };
+    let log = EmbeddedLog::open(home.path(), config.clone()).unwrap();
+    write_everything(&log);
+    // More, that nobody has compacted.
+    write_transactions(&log);
+    let partitions = [partition("compacted", 0), partition("compacted", 1)];
+    let tables = || partitions.each_ref().map(|id| table(&log, id));
+    let before = tables();
+    let committed = partitions.each_ref().map(|id| {
+        let end = log.admin().unwrap().list_offset(id, OffsetSpec::Latest(Isolation::ReadCommitted)).unwrap().unwrap();
+        read(&log, id, Isolation::ReadCommitted, end)
+    });
+    assert!(before.iter().all(|table| table.len() >= 6));
+    log.close().unwrap();
+
+    let said = Said::of(&jvm, home.path(), "cleaned");
+    assert_eq!(said.compacted, partitions.len());
+
+    let log = EmbeddedLog::open(home.path(), config).unwrap();
+    for (number, id) in partitions.iter().enumerate() {
+        assert_eq!(table(&log, id), before[number], "{id}");
+        // Record by record what Kafka reads, and nothing of what was aborted.
+        let expected = told(&log, id);
+        assert_eq!(said.partitions[&id.to_string()], expected, "{id}");
+        let mut admin = log.admin().unwrap();
+        let end = admin.list_offset(id, OffsetSpec::Latest(Isolation::ReadCommitted)).unwrap().unwrap();
+        let left = read(&log, id, Isolation::ReadCommitted, end);
+        assert!(left.len() < committed[number].len(), "{id}: {} records are left", left.len());
+        assert!(left.iter().all(|found| committed[number].contains(found)), "{id}");
+        assert_eq!(read(&log, id, Isolation::ReadUncommitted, end), left, "{id}");
+    }
+    // And it is compacted here once more.
+    write_transactions(&log);
+    let before = partitions.each_ref().map(|id| table(&log, id));
+    assert!(log.clean().unwrap().compacted_partitions > 0);
+    assert_eq!(partitions.each_ref().map(|id| table(&log, id)), before);
+    log.close().unwrap();
+    let verified = inspect::verify(&FileDirectory::new(home.path()).unwrap(), &Scope::All, &mut |finding| {
+        assert!(finding.severity != Severity::Error, "{finding:?}");
+    });
+    verified.unwrap();
+}
+
+#[test]
+fn what_we_have_compacted_of_a_broker_kafka_reads() {
+    let Some(jvm) = Jvm::find() else { return };
+    let home = unpacked();
+    let directory = home.path().join("stopped");
+    let config = LogConfig { clean_interval: None, tail_bytes_max: 0, ..LogConfig::default() };
+    let log = EmbeddedLog::open(&directory, config).unwrap();
+    let compacted: Vec<TopicPartition> = (0..2)
+        .map(|number| partition("compacted", number))
+        .filter(|id| log.admin().unwrap().list_offset(id, OffsetSpec::Earliest).is_ok())
+        .collect();
+    let topic = TopicName::new("compacted").unwrap();
+    let often = [("min.cleanable.dirty.ratio", "0"), ("segment.bytes", "2048")];
+    log.alter_topic(&topic, &often.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into()).unwrap();
+    let mut producer = log.producer(&ProducerConfig { batch_bytes: 1_000, ..ProducerConfig::default() }).unwrap();
+    for id in &compacted {
+        let handle = producer.open(id).unwrap();
+        for index in 0..200_i64 {
+            let (key, value) = (format!("key-{}", index % 10), format!("ours {index}"));
+            producer.send(handle, RecordView::new(index, Some(key.as_bytes()), Some(value.as_bytes()))).unwrap();
+        }
+    }
+    producer.flush().unwrap();
+    drop(producer);
+    let before: Vec<_> = compacted.iter().map(|id| table(&log, id)).collect();
+    assert!(log.clean().unwrap().compacted_partitions > 0);
+    assert_eq!(compacted.iter().map(|id| table(&log, id)).collect::<Vec<_>>(), before);
+    let expected = compacted.iter().map(|id| (id.to_string(), told(&log, id))).collect();
+    log.close().unwrap();
+    Said::of(&jvm, &directory, "clean").compare(&expected, "compacted here");
 }
 
 fn copy(from: &Path, to: &Path) {
