@@ -256,7 +256,7 @@ fn a_broker_opens_what_we_have_closed_and_what_we_left_in_disorder() {
         let ours: BTreeSet<Aborted> = aborted_in(&directory);
         // 26 or 27 of each producer, in both partitions of two topics; compaction may forget its own.
         assert!(ours.len() >= 2 * 2 * 26, "{} aborted transactions", ours.len());
-        let said = Said::of(&jvm, &directory, state);
+        let said = Said::of(jvm, &directory, state);
         said.compare(&expected, state);
         assert_eq!(said.aborted, ours, "{state}");
     }
@@ -380,7 +380,7 @@ fn what_kafkas_own_cleaner_compacts_is_the_same_table_here() {
     assert!(before.iter().all(|table| table.len() >= 6));
     log.close().unwrap();
 
-    let said = Said::of(&jvm, home.path(), "cleaned");
+    let said = Said::of(jvm, home.path(), "cleaned");
     assert_eq!(said.compacted, partitions.len());
 
     let log = EmbeddedLog::open(home.path(), config).unwrap();
@@ -437,7 +437,7 @@ fn what_we_have_compacted_of_a_broker_kafka_reads() {
     assert_eq!(compacted.iter().map(|id| table(&log, id)).collect::<Vec<_>>(), before);
     let expected = compacted.iter().map(|id| (id.to_string(), told(&log, id))).collect();
     log.close().unwrap();
-    Said::of(&jvm, &directory, "clean").compare(&expected, "compacted here");
+    Said::of(jvm, &directory, "clean").compare(&expected, "compacted here");
 }
 
 fn copy(from: &Path, to: &Path) {
