@@ -311,6 +311,53 @@ fn a_full_disk_fails_a_compaction_and_leaves_the_log_as_it_was() {
     assert_eq!(table(&log, &t).0, before.0);
 }
 
+/// Compacts a log whose disk fails after `syncs` more syncs and then loses power, as `seed` says. What is read afterwards,
+/// and whether the disk failed.
+fn table_after_a_cut_in_compaction(syncs: u64, seed: u64) -> (BTreeMap<String, String>, bool) {
+    let directory = MemoryDirectory::new();
+    let log = open(&directory);
+    create(&log, "t", 1, &COMPACTED);
+    let t = partition("t", 0);
+    for round in 0..60 {
+        put(&log, &t, &[(["a", "b", "c"][round % 3], Some(format!("{round:0>40}")))]).unwrap();
+        if round % 6 == 0 {
+            put(&log, &t, &[(&format!("only in {round}"), Some(round.to_string()))]).unwrap();
+        }
+    }
+    // What is left of the first segments fits into one, so that the next round puts one in the place of many.
+    log.clean().unwrap();
+    for round in 60..90 {
+        put(&log, &t, &[(["a", "b", "c"][round % 3], Some(format!("{round:0>40}")))]).unwrap();
+    }
+    directory.set_faults(Faults { failing_sync: Some(syncs), ..Faults::default() });
+    let is_compacted = log.clean().is_ok_and(|report| report.compacted_partitions == 1);
+    let is_written = put(&log, &t, &[("a", Some(format!("{:0>40}", 87)))]).is_ok();
+    let image = directory.crash(CrashPlan::Random(seed));
+    std::mem::forget(log);
+    (table(&open(&image), &t).0, !is_compacted || !is_written)
+}
+
+#[test]
+fn a_power_cut_in_any_step_of_a_compaction_changes_nothing_that_is_true() {
+    let value = |round: usize| format!("{round:0>40}");
+    let mut truth = BTreeMap::from([("a".into(), value(87)), ("b".into(), value(88)), ("c".into(), value(89))]);
+    truth.extend((0..60).step_by(6).map(|round| (format!("only in {round}"), round.to_string())));
+    let mut steps = 0;
+    for syncs in 0.. {
+        let mut has_failed = false;
+        for seed in 0..40 {
+            let (found, failed) = table_after_a_cut_in_compaction(syncs, seed);
+            assert_eq!(found, truth, "sync {syncs}, seed {seed}");
+            has_failed |= failed;
+        }
+        if !has_failed {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 10, "a compaction and a write are more than {steps} syncs");
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Put {
